@@ -1,0 +1,1 @@
+"""The terminal dashboard: a client of a control API."""

@@ -1,0 +1,22 @@
+"""What this machine did today."""
+
+from tui.lines import Line, cropped, line, span
+from tui.view import View
+from tui.words import count
+
+
+def today_lines(view: View, width: int) -> list[Line]:
+    """Counts of the day, and what they brought."""
+    status = view.status
+    if status is None:
+        return [line(span("–", "muted"))]
+    if status.role != "node" or status.today is None:
+        log = status.log
+        entries = "" if log is None else f"{count(log.size)} log entries"
+        return [cropped(line(entries, span(f" · root {log.root[:12]}" if log and log.root else "", "muted")), width)]
+    today = status.today
+    counts = [span(f"{count(today.evaluated)} evaluated"), span(f" · {count(today.counted)} counted")]
+    if today.failed:
+        counts.append(span(f" · {count(today.failed)} failed"))
+    credit = "" if status.credit is None else f"credit {count(status.credit)}"
+    return [cropped(tuple(counts), width), cropped(line(span(credit, "muted")), width)]
