@@ -27,11 +27,22 @@ def encode(value: object) -> bytes:
 
 def decode(data: bytes, as_type: type[T]) -> T:
     """The value of `as_type` that encodes to exactly `data`; else `Rejected`, and no other exception."""
-    raw = decode_raw(data)
+    return convert(decode_raw(data), as_type)
+
+
+def convert(raw: Any, as_type: type[T]) -> T:
+    """The struct in what `decode_raw` gave. Raises `Rejected`, and no other exception.
+
+    A field that is present with its default or with null would be a second encoding of the same value: refused.
+    """
     try:
-        return msgspec.convert(_named(raw, as_type), as_type, strict=True, builtin_types=(bytes,))
+        value = msgspec.convert(_named(raw, as_type), as_type, strict=True, builtin_types=(bytes,))
+        same = _plain(value) == raw
     except (msgspec.ValidationError, RecursionError, ValueError, TypeError, OverflowError) as error:
         raise Rejected(Rejection.WRONG_SCHEMA, str(error)) from None
+    if not same:
+        raise Rejected(Rejection.WRONG_SCHEMA, "a field is written out that has to be left out")
+    return value
 
 
 def decode_raw(data: bytes) -> Any:
@@ -84,7 +95,7 @@ def _named(raw: Any, as_type: Any) -> Any:
 
 @functools.cache
 def _shape(as_type: Any) -> tuple[str, Any] | None:
-    """How to walk `as_type`: ('struct', fields), ('array', type of the items), or None for what has no structs inside."""
+    """How to walk `as_type`: ('struct', fields), ('array', item type), or None where there are no structs inside."""
     origin = typing.get_origin(as_type)
     if origin is typing.Annotated:
         return _shape(typing.get_args(as_type)[0])

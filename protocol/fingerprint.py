@@ -66,9 +66,7 @@ def decode(data: bytes) -> Vector:
     if len(data) % BYTES_PER_QUESTION:
         raise ValueError("a fingerprint has 48 bytes a question")
     values = [int.from_bytes(data[i : i + 3], "big") for i in range(0, len(data), BYTES_PER_VALUE)]
-    return tuple(
-        tuple(values[i : i + VALUES_PER_QUESTION]) for i in range(0, len(values), VALUES_PER_QUESTION)
-    )
+    return tuple(tuple(values[i : i + VALUES_PER_QUESTION]) for i in range(0, len(values), VALUES_PER_QUESTION))
 
 
 def spread(vector: Vector) -> int:
@@ -121,6 +119,4 @@ def largest_agreeing(vectors: Sequence[Vector], tolerance: int) -> tuple[int, ..
 
 
 def _total_distance(vectors: Sequence[Vector], members: tuple[int, ...]) -> int:
-    return sum(
-        sum(distances(vectors[i], vectors[j])) for i, j in itertools.combinations(members, 2)
-    )
+    return sum(sum(distances(vectors[i], vectors[j])) for i, j in itertools.combinations(members, 2))

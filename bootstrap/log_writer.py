@@ -1,0 +1,105 @@
+"""The log key's work: append what arrived, sign checkpoints, open epochs with marks.
+
+Entries and the checkpoint that covers them are on disk before anybody hears of them. The writer decides nothing: it
+appends whatever a delegated device signed, in the order of arrival, and marks each epoch within its grace.
+"""
+
+import trio
+
+from node.bulletin import Level
+from node.core import Core
+from node.replica import epoch_of
+from protocol import ledger
+from protocol.checkpoint import CheckpointKeys
+from protocol.envelope import Envelope, seal
+from protocol.epochs import hash_chain
+from protocol.merkle import leaf_hash
+from protocol.messages import Delegation
+from protocol.signing import PrivateKey
+
+APPEND_SECONDS = 0.25
+MOST_PER_APPEND = 4000
+
+
+class ChainExhausted(Exception):  # noqa: N818
+    """Every preimage of the hash chain is revealed: the log needs a succession."""
+
+
+class LogWriter:
+    """Writes the log of one network. `waits_for`: accounts with a profile before the first mark, and at most how long."""
+
+    def __init__(
+        self, core: Core, key: PrivateKey, chain_seed: bytes, *, waits_for: int = 1, waits_seconds: float = 20.0
+    ) -> None:
+        genesis = core.replica.genesis
+        self._core = core
+        self._key = key
+        self._chain = hash_chain(chain_seed, genesis.chain_length)
+        if self._chain[-1] != genesis.chain_anchor or key.public != genesis.log_key:
+            raise ValueError("the log key or the hash chain's seed is not the one of this genesis")
+        self._keys = CheckpointKeys(genesis.name, genesis.log_key)
+        self._waits_for = waits_for
+        self._waits_seconds = waits_seconds
+
+    async def run(self) -> None:
+        """Append and mark until cancelled."""
+        timetable, clock = self._core.timetable, self._core.clock
+        await clock.sleep_until(timetable.start(0))
+        await self._await_profiles()
+        while True:
+            epoch = timetable.epoch_at(clock.now())
+            if self._may_mark(epoch):
+                await self._mark(epoch)
+            else:
+                await self._append(self._pending())
+            await trio.sleep(min(APPEND_SECONDS, max(0.01, timetable.end(epoch) - clock.now())))
+
+    def _may_mark(self, epoch: int) -> bool:
+        """Whether the epoch wants a mark and it is not too late; before the first mark there is nothing to be late for."""
+        marked = self._core.replica.marked_epoch
+        if marked is None:
+            return True
+        return epoch > marked and self._core.clock.now() < self._core.timetable.leaderless_at(epoch)
+
+    async def _await_profiles(self) -> None:
+        if self._core.replica.marked_epoch is not None:
+            return
+        with trio.move_on_after(self._waits_seconds):
+            while len(self._core.replica.state.accounts) < self._waits_for:
+                await self._append(self._pending())
+                await trio.sleep(APPEND_SECONDS)
+
+    def _pending(self) -> list[Envelope]:
+        """What arrived and is not in the log yet; delegations first, since what follows may rest on them."""
+        devices = self._core.replica.state.devices
+        waiting = list(self._core.replica.unlogged())
+        delegations = [envelope for envelope in waiting if isinstance(envelope.message, Delegation)]
+        known = devices.keys() | {e.message.device for e in delegations if isinstance(e.message, Delegation)}
+        rest = [e for e in waiting if not isinstance(e.message, Delegation) and e.signer in known]
+        return [*delegations, *rest][:MOST_PER_APPEND]
+
+    async def _mark(self, epoch: int) -> None:
+        await self._append(self._pending())
+        state = self._core.replica.state
+        if state.marks >= len(self._chain) - 1:
+            raise ChainExhausted(f"all {state.marks} marks of the hash chain are used; the network needs a succession")
+        message = ledger.next_mark(state, epoch, self._chain[state.marks])
+        mark = seal(self._key, state.genesis.id, message)
+        await self._append([mark])
+
+    async def _append(self, entries: list[Envelope]) -> None:
+        if not entries:
+            return
+        replica, store = self._core.replica, self._core.store
+        frontier = replica.state.frontier.extend(leaf_hash(entry.data) for entry in entries)
+        note = self._keys.sign(self._key, frontier.size, frontier.root)
+        rows = [(entry.id, entry.data) for entry in entries]
+        await store.append_log(replica.size, rows, note, self._core.clock.now())
+        self._core.log_reader.note = note
+        self._core.log_reader.heard = self._core.clock.now()
+        voids = replica.extend(entries)
+        for entry, void in zip(entries, voids, strict=True):
+            if void:
+                what = f"{type(entry.message).__name__} of epoch {epoch_of(entry)}"
+                self._core.bulletin.tell(Level.NOTE, void, f"{what} has no effect: {void.sentence}")
+        await self._core.log_reader.announce()

@@ -1,0 +1,162 @@
+"""Commit, then reveal: this node's results of an epoch, in batches, with an honest account of what it saw.
+
+A batch is one commitment and the one result that opens it. It closes when its result would become too large for an
+envelope, or when the time to commit has come. The salt, the commitment and the result are stored before they are sent;
+after a restart the same ones are sent again.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from node.evaluation import Evaluated
+from node.gossip import Gossiper
+from node.identity import Identity
+from node.replica import Replica
+from node.store import Store
+from protocol import cbor
+from protocol.counting import Statements
+from protocol.envelope import MAX_BYTES, open_envelope, seal
+from protocol.messages import (
+    MAX_TASKS_PER_BATCH,
+    SEEN_BYTES,
+    Commitment,
+    Result,
+    Run,
+    TaskResult,
+    commitment_digest,
+)
+from protocol.plan import Plan
+from protocol.tasks import Task
+
+ENVELOPE_OVERHEAD = 600
+SEEN_OVERHEAD = SEEN_BYTES + 1
+
+
+class Batches:
+    """Commits and reveals for one account through one device."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        replica: Replica,
+        store: Store,
+        gossiper: Gossiper,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._identity = identity
+        self._replica = replica
+        self._store = store
+        self._gossiper = gossiper
+        self._entropy = entropy
+
+    async def committed_tasks(self, plan: Plan) -> set[bytes]:
+        """Tasks of the epoch that this node has committed to on this ground."""
+        return {task for commitment in await self._commitments(plan) for task in commitment.tasks}
+
+    async def has_committed(self, epoch: int) -> bool:
+        """Whether this node has committed in the epoch, on whatever ground."""
+        return bool(await self._store.batches(epoch))
+
+    async def commit(self, plan: Plan, results: Sequence[Evaluated]) -> int:
+        """Commit to the results, in as many batches as they need; how many were sent."""
+        salt = await self._store.salt(plan.epoch, self._entropy(32))
+        groups = _split(results, plan)
+        for run, tasks in groups:
+            # what it opens is not known yet; the digest covers neither that nor what will have been seen
+            draft = Result(plan.epoch, plan.ground, bytes(32), salt, run, tasks, ())
+            digest = commitment_digest(self._network, self._identity.account.public, draft)
+            commitment = Commitment(plan.epoch, plan.ground, tuple(task.task for task in tasks), digest)
+            envelope = seal(self._identity.device, self._network, commitment)
+            await self._store.keep_batch(plan.epoch, plan.ground, envelope.data)
+            await self._gossiper.publish(envelope)
+        return len(groups)
+
+    async def fix_what_was_seen(self, plan: Plan) -> None:
+        """Sign, and store, the result of each batch of the epoch that has none yet, with what is held now."""
+        work = await self._work(plan)
+        salt = await self._store.salt(plan.epoch, self._entropy(32))
+        for ground, data, result in await self._store.batches(plan.epoch):
+            if result is not None or ground != plan.ground:
+                continue
+            commitment = self._reopen(data)
+            tasks = tuple(work[task].result for task in commitment.tasks)
+            saw = tuple(self._saw(plan.tasks[task]) for task in commitment.tasks)
+            run = work[commitment.tasks[0]].run
+            envelope_id = open_envelope(data, self._network, check_signature=False).id
+            message = Result(plan.epoch, plan.ground, envelope_id, salt, run, tasks, saw)
+            await self._store.keep_result(data, seal(self._identity.device, self._network, message).data)
+
+    async def reveal(self, plan: Plan) -> int:
+        """Send the stored results of the epoch; how many."""
+        sent = 0
+        for ground, _, result in await self._store.batches(plan.epoch):
+            if result is not None and ground == plan.ground:
+                await self._gossiper.publish(open_envelope(result, self._network, check_signature=False))
+                sent += 1
+        return sent
+
+    async def resend(self, plan: Plan) -> None:
+        """After a restart: send the epoch's commitments again."""
+        for ground, commitment, _ in await self._store.batches(plan.epoch):
+            if ground == plan.ground:
+                await self._gossiper.publish(open_envelope(commitment, self._network, check_signature=False))
+
+    async def keep(self, plan: Plan, evaluated: Evaluated) -> None:
+        """Store a task's result, so that it is not evaluated twice."""
+        result, run = cbor.encode(evaluated.result), cbor.encode(evaluated.run)
+        await self._store.keep_work(evaluated.result.task, plan.epoch, result, run)
+
+    async def kept(self, plan: Plan) -> dict[bytes, Evaluated]:
+        """The stored results of this epoch's tasks, by task."""
+        work = await self._work(plan)
+        return {task: evaluated for task, evaluated in work.items() if task in plan.tasks}
+
+    @property
+    def _network(self) -> bytes:
+        return self._replica.genesis.id
+
+    async def _work(self, plan: Plan) -> dict[bytes, Evaluated]:
+        return {
+            task: Evaluated(cbor.decode(result, TaskResult), cbor.decode(run, Run))
+            for task, (result, run) in (await self._store.work(plan.epoch)).items()
+        }
+
+    async def _commitments(self, plan: Plan) -> list[Commitment]:
+        rows = await self._store.batches(plan.epoch)
+        return [self._reopen(commitment) for ground, commitment, _ in rows if ground == plan.ground]
+
+    def _reopen(self, data: bytes) -> Commitment:
+        message = open_envelope(data, self._network, check_signature=False).message
+        assert isinstance(message, Commitment)  # noqa: S101  only commitments are stored there
+        return message
+
+    def _saw(self, task: Task) -> tuple[bytes, ...]:
+        """For each rank the start of the id of its only commitment; nothing where none or two are held."""
+        statements = self._replica.overlay.statements(task)
+        return tuple(_only_commitment(statements, account) for account in task.ranking)
+
+
+def _only_commitment(statements: Mapping[bytes, Statements], account: bytes) -> bytes:
+    said = statements.get(account)
+    if said is None or len(said.commitments) != 1:
+        return b""
+    (commitment,) = said.commitments
+    return commitment.id[:SEEN_BYTES]
+
+
+def _split(results: Sequence[Evaluated], plan: Plan) -> list[tuple[Run, tuple[TaskResult, ...]]]:
+    """Batches of results of one kind of run whose envelopes stay within the limit."""
+    batches: list[tuple[Run, list[TaskResult]]] = []
+    room: dict[bytes, int] = {}
+    for evaluated in results:
+        ranks = len(plan.tasks[evaluated.result.task].ranking)
+        size = len(cbor.encode(evaluated.result)) + ranks * SEEN_OVERHEAD + 8
+        key = cbor.encode(evaluated.run)
+        open_batch = next((b for b in reversed(batches) if b[0] == evaluated.run), None)
+        if open_batch is None or room[key] < size or len(open_batch[1]) == MAX_TASKS_PER_BATCH:
+            open_batch = (evaluated.run, [])
+            batches.append(open_batch)
+            room[key] = MAX_BYTES - ENVELOPE_OVERHEAD
+        open_batch[1].append(evaluated.result)
+        room[key] -= size
+    return [(run, tuple(tasks)) for run, tasks in batches]

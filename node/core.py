@@ -1,0 +1,90 @@
+"""What every participant runs, whether it evaluates or publishes: replica, store, gossip, exchange and log reader."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import trio
+
+from node.bulletin import Bulletin
+from node.clock import Clock
+from node.exchange import Exchange
+from node.gossip import Gossiper
+from node.log_reader import LogReader
+from node.network import Network, RequestFailed
+from node.replica import Replica
+from node.store import Store, open_store
+from node.timetable import Timetable
+from protocol.checkpoint import CheckpointKeys
+from protocol.envelope import open_envelope
+from protocol.genesis import Genesis
+
+EXCHANGES_PER_EPOCH = 20
+LONGEST_BETWEEN_EXCHANGES = 60.0
+
+
+@dataclass(frozen=True)
+class Core:
+    """The shared services of one participant."""
+
+    network: Network
+    replica: Replica
+    store: Store
+    clock: Clock
+    bulletin: Bulletin
+    gossiper: Gossiper
+    exchange: Exchange
+    log_reader: LogReader
+    timetable: Timetable
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep up with the others until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.gossiper.run)
+            await nursery.start(self.log_reader.run)
+            nursery.start_soon(self._meet)
+            nursery.start_soon(self._exchange_now_and_then)
+            task_status.started()
+
+    async def keep_up_with(self, peer: str) -> None:
+        """Take from a peer what it has of the log, then reconcile what lies beyond it."""
+        await self.log_reader.catch_up(peer)
+        try:
+            await self.exchange.with_peer(peer)
+        except RequestFailed:
+            return  # it left, or is busy: the next round is soon
+
+    async def _meet(self) -> None:
+        """Keep up with each peer as it joins."""
+        async with trio.open_nursery() as nursery, self.network.changes() as changes:
+            async for change in changes:
+                if change.joined:
+                    nursery.start_soon(self.keep_up_with, change.peer)
+
+    async def _exchange_now_and_then(self) -> None:
+        """Keep up with one peer after the other: what gossip lost comes this way."""
+        between = min(LONGEST_BETWEEN_EXCHANGES, self.replica.genesis.parameters.epoch_seconds / EXCHANGES_PER_EPOCH)
+        choice = Random(self.network.peer)  # noqa: S311  only spreads load
+        while True:
+            await trio.sleep(between)
+            if peers := self.network.peers():
+                await self.keep_up_with(choice.choice(peers).peer)
+
+
+@asynccontextmanager
+async def open_core(genesis: Genesis, network: Network, store_file: Path, clock: Clock, bulletin: Bulletin) -> AsyncIterator[Core]:
+    """A core with everything folded that its store keeps. Raises `StoreFailed`."""
+    async with open_store(store_file) as store:
+        replica = Replica(genesis, bulletin)
+        gossiper = Gossiper(network, replica, store, clock, bulletin)
+        keys = CheckpointKeys(genesis.name, genesis.log_key)
+        log_reader = LogReader(network, replica, store, clock, bulletin, keys)
+        exchange = Exchange(network, replica, gossiper)
+        await log_reader.load()
+        for data in await store.kept():
+            replica.take(open_envelope(data, genesis.id, check_signature=False))
+        yield Core(
+            network, replica, store, clock, bulletin, gossiper, exchange, log_reader, Timetable(genesis)
+        )

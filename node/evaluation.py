@@ -1,0 +1,53 @@
+"""The seam between the scheduler and whatever evaluates a task."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from msgspec import Struct
+
+from protocol.definitions import Benchmark, Model
+from protocol.failures import Failure
+from protocol.messages import Run, TaskResult
+from protocol.tasks import Task
+
+
+class Request(Struct, frozen=True):
+    """What is to be evaluated: a task, what its ids stand for, and the hour's beacon for the fingerprint."""
+
+    task: Task
+    model: Model
+    benchmark: Benchmark
+    network: bytes
+    beacon: bytes
+
+
+class Evaluated(Struct, frozen=True):
+    """A task's result and how it came about."""
+
+    result: TaskResult
+    run: Run
+
+
+class Progress(Struct, frozen=True):
+    """Questions done of all, and the speed in tokens per second."""
+
+    done: int
+    total: int
+    tokens_per_second: float
+
+
+class EvaluationFailed(Exception):  # noqa: N818
+    """The task could not be evaluated; `detail` is for the volunteer, and never leaves the machine."""
+
+    def __init__(self, failure: Failure, detail: str = "") -> None:
+        super().__init__(f"{failure.sentence} {detail}".strip())
+        self.failure = failure
+        self.detail = detail
+
+
+class Evaluator(Protocol):
+    """Evaluates one task at a time."""
+
+    async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
+        """Evaluate a task. Raises `EvaluationFailed`; can be cancelled at any time."""
+        ...

@@ -1,0 +1,91 @@
+"""Spreading envelopes: stateless validity decides what is relayed, everything else what is kept.
+
+A message that is not a valid envelope of this network is refused and held against the peer that sent it. A valid one
+is relayed whatever this node thinks of it, then stored and taken into the replica.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import trio
+
+from node.bulletin import Bulletin, Level
+from node.clock import Clock
+from node.network import Gossip, Network
+from node.replica import Replica, epoch_of
+from node.store import Store, StoreFailed
+from protocol.envelope import Envelope, open_envelope
+from protocol.messages import Claim
+from protocol.rejections import Rejected
+
+OPENED_KEPT = 4096
+BATCH = 256
+
+
+def envelopes_topic(network: bytes) -> str:
+    """The topic on which a network's envelopes travel."""
+    return f"/peerboard/{network.hex()[:32]}/envelopes/1"
+
+
+class Gossiper:
+    """Takes envelopes in from the topic, and sends this node's own."""
+
+    def __init__(self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin) -> None:
+        self._network = network
+        self._replica = replica
+        self._store = store
+        self._clock = clock
+        self._bulletin = bulletin
+        self._topic = envelopes_topic(replica.genesis.id)
+        self._opened: OrderedDict[bytes, Envelope] = OrderedDict()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take in what arrives, in batches, until cancelled."""
+        async with self._network.subscribe(self._topic, self._is_valid) as channel:
+            task_status.started()
+            async for first in channel:
+                batch = [first, *_waiting(channel, BATCH)]
+                await self.take(self._open(message.data) for message in batch)
+
+    async def take(self, envelopes: Iterable[Envelope]) -> int:
+        """Take envelopes into the replica and keep the new ones; how many were new."""
+        fresh = [envelope for envelope in envelopes if self._replica.take(envelope)]
+        lasting = [(e.id, epoch_of(e), e.data) for e in fresh if not isinstance(e.message, Claim)]
+        if lasting:
+            try:
+                await self._store.keep(lasting, self._clock.now())
+            except StoreFailed as error:  # in memory it counts all the same; a restart asks the peers again
+                self._bulletin.tell(Level.WARN, "STORE", str(error))
+        return len(fresh)
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Take this node's own envelope in and send it to the neighbours."""
+        await self.take([envelope])
+        await self._network.publish(self._topic, envelope.data)
+
+    def _is_valid(self, data: bytes) -> bool:
+        try:
+            self._open(data)
+        except Rejected:
+            return False
+        return True
+
+    def _open(self, data: bytes) -> Envelope:
+        """The envelope in `data`; opened once, though validator and subscriber both ask. Raises `Rejected`."""
+        known = self._opened.get(data)
+        if known is None:
+            known = self._opened[data] = open_envelope(data, self._replica.genesis.id)
+            if len(self._opened) > OPENED_KEPT:
+                self._opened.popitem(last=False)
+        return known
+
+
+def _waiting(channel: trio.MemoryReceiveChannel[Gossip], most: int) -> list[Gossip]:
+    """What lies in the channel already."""
+    messages = []
+    for _ in range(most):
+        try:
+            messages.append(channel.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            break
+    return messages

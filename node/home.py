@@ -1,0 +1,90 @@
+"""Where a node keeps what it keeps: one folder, or the XDG folders of the user."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+LONGEST_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True)
+class Home:
+    """A node's folder. Everything in it can be deleted but the two signing keys."""
+
+    folder: Path
+
+    @property
+    def genesis(self) -> Path:
+        """The network's genesis, in CBOR."""
+        return self.folder / "genesis.cbor"
+
+    @property
+    def settings(self) -> Path:
+        """The owner's settings, in TOML."""
+        return self.folder / "config.toml"
+
+    @property
+    def account_key(self) -> Path:
+        """Seed of the account's key, in hex."""
+        return self.folder / "account.key"
+
+    @property
+    def device_key(self) -> Path:
+        """Seed of the device's key, in hex."""
+        return self.folder / "device.key"
+
+    @property
+    def peer_key(self) -> Path:
+        """Seed of libp2p's key."""
+        return self.folder / "peer.key"
+
+    @property
+    def log_key(self) -> Path:
+        """The bootstrap's: seed of the log's key."""
+        return self.folder / "log.key"
+
+    @property
+    def chain_seed(self) -> Path:
+        """The bootstrap's: seed of the hash chain."""
+        return self.folder / "chain.key"
+
+    @property
+    def store(self) -> Path:
+        """The SQLite cache."""
+        return self.folder / "store.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs on this home."""
+        return self.folder / "lock"
+
+    @property
+    def control(self) -> Path:
+        """Where the control API listens: `{"url", "token_file", "pid", "role"}`."""
+        return self.folder / "control.json"
+
+    @property
+    def control_token(self) -> Path:
+        """The control API's bearer token."""
+        return self.folder / "control.token"
+
+    @property
+    def scratch(self) -> Path:
+        """Files of a running evaluation."""
+        return self.folder / "scratch"
+
+    @property
+    def cache(self) -> Path:
+        """Downloaded artefacts, bounded and evictable."""
+        return self.folder / "cache"
+
+    @property
+    def log_file(self) -> Path:
+        """What the daemon said, one JSON object a line."""
+        return self.folder / "daemon.log"
+
+
+def find_home(given: Path | None) -> Home:
+    """The folder given, else the user's data folder for this application."""
+    return Home((given or Path(platformdirs.user_data_dir("peerboard", appauthor=False))).expanduser().resolve())

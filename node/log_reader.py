@@ -1,0 +1,167 @@
+"""Following the log: entries from whoever has them, checked against the log key's checkpoint, then folded.
+
+A checkpoint that its author signed for another history than the one known here is a fork: it is said aloud, and the
+history known here stays.
+"""
+
+from typing import Annotated
+
+import trio
+from msgspec import Meta, Struct
+
+from node.bulletin import Bulletin, Level, Topic
+from node.clock import Clock
+from node.network import Network, RequestFailed
+from node.replica import Replica
+from node.store import Store
+from protocol import cbor
+from protocol.checkpoint import Checkpoint, CheckpointKeys
+from protocol.definitions import Count
+from protocol.envelope import MAX_BYTES, Envelope, open_envelope
+from protocol.merkle import leaf_hash
+from protocol.rejections import Rejected
+
+LOG = "/peerboard/log/1"
+PORTION_ENTRIES = 4000
+PORTION_BYTES = 8 * 1024 * 1024
+NOTE_BYTES = 4096
+
+
+def checkpoints_topic(network: bytes) -> str:
+    """The topic on which new checkpoints travel."""
+    return f"/peerboard/{network.hex()[:32]}/checkpoints/1"
+
+
+class Ask(Struct, frozen=True, forbid_unknown_fields=True):
+    """Entries from `start` on, at most `most` of them."""
+
+    start: Count
+    most: Annotated[int, Meta(ge=0, le=PORTION_ENTRIES)]
+
+
+class Portion(Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest checkpoint (empty where there is none) and entries."""
+
+    note: Annotated[str, Meta(max_length=NOTE_BYTES)]
+    entries: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)
+    ]
+
+
+class LogReader:
+    """Keeps this node's prefix of the log up to date, and serves it to peers."""
+
+    def __init__(
+        self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin, keys: CheckpointKeys
+    ) -> None:
+        self._network = network
+        self._replica = replica
+        self._store = store
+        self._clock = clock
+        self._bulletin = bulletin
+        self._keys = keys
+        self._one_at_a_time = trio.Lock()
+        self._topic = checkpoints_topic(replica.genesis.id)
+        self.note = ""
+        """The newest checkpoint that this node's log reaches."""
+        self.heard = -float("inf")
+        """When the newest checkpoint arrived, Unix time."""
+        network.serve(LOG, self._answer)
+
+    async def load(self) -> None:
+        """Fold what the store keeps of the log, without checking its signatures again."""
+        self.note = await self._store.checkpoint() or ""
+        network = self._replica.genesis.id
+        while entries := await self._store.log_entries(self._replica.size, PORTION_ENTRIES):
+            opened = [open_envelope(data, network, check_signature=False) for data in entries]
+            self._replica.extend(opened, quiet=True)
+            await trio.lowlevel.checkpoint()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the checkpoints that arrive, until cancelled."""
+        async with self._network.subscribe(self._topic, self._is_valid, queue=64) as channel:
+            task_status.started()
+            async for message in channel:
+                checkpoint = self._keys.open(message.data.decode())
+                if checkpoint.size > self._replica.size:
+                    await self.catch_up(message.sender)
+                else:
+                    self._judge(checkpoint)
+
+    async def announce(self) -> None:
+        """Send this node's checkpoint to its neighbours: what the log's publisher does after each append."""
+        await self._network.publish(self._topic, self.note.encode())
+
+    async def catch_up(self, peer: str) -> None:
+        """Fetch what a peer has of the log beyond this node's prefix. What is wrong with it is told, not raised."""
+        async with self._one_at_a_time:
+            try:
+                await self._fetch(peer)
+            except RequestFailed:
+                return  # another peer, or the next round
+            except Rejected as error:
+                self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
+
+    async def _fetch(self, peer: str) -> None:
+        entries: list[Envelope] = []
+        frontier = self._replica.state.frontier
+        target: Checkpoint | None = None
+        note = ""
+        while target is None or frontier.size < target.size:
+            ask = Ask(frontier.size, PORTION_ENTRIES)
+            portion = cbor.decode(await self._network.request(peer, LOG, cbor.encode(ask)), Portion)
+            if not portion.note:
+                return
+            if target is None:
+                note, target = portion.note, self._keys.open(portion.note)
+                if target.size <= frontier.size:
+                    self._judge(target)
+                    return
+            fresh = portion.entries[: target.size - frontier.size]
+            if not fresh:
+                return
+            network = self._replica.genesis.id
+            entries += await trio.to_thread.run_sync(lambda: [open_envelope(data, network) for data in fresh])  # noqa: B023
+            frontier = frontier.extend(leaf_hash(data) for data in fresh)
+        if frontier.root != target.root:
+            self._tell_fork(target)
+            return
+        await self._store.append_log(
+            self._replica.size, [(entry.id, entry.data) for entry in entries], note, self._clock.now()
+        )
+        self.note, self.heard = note, self._clock.now()
+        self._replica.extend(entries)
+        self._bulletin.touch(Topic.STATUS)
+
+    def _judge(self, checkpoint: Checkpoint) -> None:
+        """A checkpoint of no more than is known here: either of the same history, or a fork."""
+        state = self._replica.state
+        if checkpoint.size == state.frontier.size:
+            if checkpoint.root != state.frontier.root:
+                self._tell_fork(checkpoint)
+            else:
+                self.heard = self._clock.now()
+
+    def _tell_fork(self, checkpoint: Checkpoint) -> None:
+        text = (
+            f"The log key signed another history of {checkpoint.size} entries than the one known here. This node keeps "
+            "what it knows. Compare checkpoints with other runners before you trust either."
+        )
+        self._bulletin.tell(Level.FAIL, "FORK", text, root=checkpoint.root.hex())
+
+    def _is_valid(self, data: bytes) -> bool:
+        try:
+            self._keys.open(data.decode())
+        except (Rejected, UnicodeDecodeError):
+            return False
+        return True
+
+    async def _answer(self, peer: str, body: bytes) -> bytes:
+        ask = cbor.decode(body, Ask)
+        note, size, entries = self.note, 0, []
+        for data in await self._store.log_entries(ask.start, ask.most):
+            size += len(data)
+            if size > PORTION_BYTES:
+                break
+            entries.append(data)
+        return cbor.encode(Portion(note, tuple(entries)))

@@ -1,0 +1,56 @@
+"""Why a node does not evaluate at the moment. Reasons stack; each says how it ends."""
+
+import trio
+from msgspec import Struct
+
+from node.bulletin import Bulletin, Level, Topic
+
+
+class Pause(Struct, frozen=True):
+    """A reason: `code` for programs, `title` for people, `until` when it ends, in words."""
+
+    code: str
+    title: str
+    until: str
+
+
+USER = Pause("USER", "paused by you", "you resume it")
+DISK_FULL = Pause("DISK_FULL", "the disk is full", "there is space again")
+
+
+class Pauses:
+    """The reasons in force."""
+
+    def __init__(self, bulletin: Bulletin) -> None:
+        self._bulletin = bulletin
+        self._reasons: dict[str, Pause] = {}
+        self._lifted = trio.Event()
+
+    @property
+    def reasons(self) -> tuple[Pause, ...]:
+        """In the order in which they began."""
+        return tuple(self._reasons.values())
+
+    def begin(self, pause: Pause) -> None:
+        """Pause for a reason; nothing happens if it is in force already."""
+        if pause.code in self._reasons:
+            return
+        self._reasons[pause.code] = pause
+        self._bulletin.tell(Level.WARN, pause.code, f"Paused: {pause.title}, until {pause.until}.")
+        self._bulletin.touch(Topic.STATUS)
+
+    def end(self, pause: Pause) -> None:
+        """Lift a reason."""
+        if self._reasons.pop(pause.code, None) is None:
+            return
+        self._bulletin.tell(Level.OK, pause.code, f"No longer paused: {pause.title}.")
+        self._bulletin.touch(Topic.STATUS)
+        if not self._reasons:
+            self._lifted.set()
+            self._lifted = trio.Event()
+
+    async def none_left(self) -> None:
+        """Return as soon as no reason is in force."""
+        await trio.lowlevel.checkpoint()
+        while self._reasons:
+            await self._lifted.wait()

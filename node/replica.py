@@ -1,0 +1,162 @@
+"""This node's copy of what everybody knows: the state of its log prefix, and the envelopes that it holds beyond it.
+
+In memory, without I/O and without waiting: services bring envelopes and log entries in, and read. Whoever changes it
+tells the bulletin what to show anew.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import trio
+
+from node.answers import Answers
+from node.bulletin import Bulletin, Level, Topic
+from protocol import ledger
+from protocol.envelope import Envelope
+from protocol.genesis import Genesis
+from protocol.lifecycle import TaskState
+from protocol.messages import Claim, Commitment, Delegation, Mark, Profile, Registration, Result
+from protocol.overlay import Overlay
+from protocol.plan import Plan
+from protocol.rejections import Rejection
+from protocol.state import Final
+
+EPOCHS_HELD = 2
+MOST_HELD = 100_000
+TIMELESS = 0
+"""The epoch under which envelopes that belong to none are reconciled."""
+
+_GLYPHS = {TaskState.DONE: Level.OK, TaskState.DISPUTED: Level.WARN, TaskState.FAILED: Level.WARN}
+
+
+def epoch_of(envelope: Envelope) -> int:
+    """The epoch that an envelope belongs to; `TIMELESS` for what belongs to none."""
+    message = envelope.message
+    return message.epoch if isinstance(message, Commitment | Result | Profile | Claim) else TIMELESS
+
+
+def is_for_the_log(envelope: Envelope) -> bool:
+    """Whether the envelope belongs into the log, as far as its kind tells; marks are the log's own."""
+    return isinstance(envelope.message, Delegation | Profile | Registration | Commitment | Result)
+
+
+class Replica:
+    """State, overlay, and the envelopes held for peers that lack them."""
+
+    def __init__(self, genesis: Genesis, bulletin: Bulletin) -> None:
+        self.genesis = genesis
+        self.state = ledger.begin(genesis)
+        self.overlay = Overlay(self.state)
+        self.answers = Answers(self.state)
+        self.held: dict[bytes, Envelope] = {}
+        """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
+        self.logged: set[bytes] = set()
+        """Ids of the entries of the log that are also held."""
+        self._bulletin = bulletin
+        self._marked = trio.Event()
+
+    async def next_mark(self) -> None:
+        """Return when the next mark is folded."""
+        await self._marked.wait()
+
+    @property
+    def size(self) -> int:
+        """Entries of the log that are folded."""
+        return self.state.frontier.size
+
+    @property
+    def marked_epoch(self) -> int | None:
+        """The epoch that the last mark opened."""
+        return self.state.opening.epoch if self.state.opening else None
+
+    def plan(self, epoch: int) -> Plan | None:
+        """The work of an open epoch, None where it is not open."""
+        return self.overlay.plan(epoch)
+
+    def take(self, envelope: Envelope) -> bool:
+        """Take in an envelope from a peer or from this node; whether it is new."""
+        if isinstance(envelope.message, Claim):
+            fresh = self.overlay.add(envelope) is None
+            if fresh:
+                self._bulletin.touch(Topic.TASKS)
+            return fresh
+        if envelope.id in self.held or not is_for_the_log(envelope):
+            return False
+        if self._is_past(envelope) or self._is_folded(envelope):
+            return False
+        if len(self.held) >= MOST_HELD:
+            return False
+        self.held[envelope.id] = envelope
+        self.overlay.add(envelope)
+        if isinstance(envelope.message, Commitment | Result):
+            self._bulletin.touch(Topic.TASKS)
+        return True
+
+    def extend(self, entries: Iterable[Envelope], *, quiet: bool = False) -> list[Rejection | None]:
+        """Fold the next entries of the log, in order; for each why it is VOID, or None.
+
+        `quiet` while catching up: nobody needs to hear of old verdicts.
+        """
+        voids = []
+        entries = list(entries)
+        newest = max((place for place, entry in enumerate(entries) if isinstance(entry.message, Mark)), default=-1)
+        for place, entry in enumerate(entries):
+            void = ledger.append(self.state, entry)
+            voids.append(void)
+            if is_for_the_log(entry):
+                self.logged.add(entry.id)
+                if epoch_of(entry) != TIMELESS and not self._is_past(entry):
+                    self.held.setdefault(entry.id, entry)
+                else:
+                    self.held.pop(entry.id, None)
+            if isinstance(entry.message, Mark) and void is None:
+                self._forget_past()
+                if place == newest or not quiet:
+                    self.answers.after_mark()
+                self._marked.set()
+                self._marked = trio.Event()
+                if not quiet:
+                    self._announce(entry.message)
+        self.overlay.settle()
+        if voids:
+            self._bulletin.touch(Topic.TASKS)
+        return voids
+
+    def unlogged(self) -> Iterator[Envelope]:
+        """What is held and not yet in the log."""
+        return (envelope for key, envelope in self.held.items() if key not in self.logged)
+
+    def _is_past(self, envelope: Envelope) -> bool:
+        oldest = (self.marked_epoch or 0) - EPOCHS_HELD
+        epoch = epoch_of(envelope)
+        return epoch != TIMELESS and epoch < oldest
+
+    def _is_folded(self, envelope: Envelope) -> bool:
+        """Whether the log has this already, of kinds that are remembered by what they say."""
+        message = envelope.message
+        if isinstance(message, Delegation):
+            return message.device in self.state.devices
+        if isinstance(message, Registration):
+            known = self.state.models.get(message.model.id)
+            return known is not None and not known.dormant
+        return False
+
+    def _forget_past(self) -> None:
+        for key, envelope in tuple(self.held.items()):
+            if self._is_past(envelope):
+                del self.held[key]
+        self.logged &= self.held.keys()
+
+    def _announce(self, mark: Mark) -> None:
+        for final in self.state.verdicts[-1] if self.state.verdicts else ():
+            if final.epoch == self.state.last_closed:
+                self._bulletin.tell(
+                    _GLYPHS.get(final.state, Level.NOTE), final.state, self._sentence(final), task=final.task
+                )
+        self._bulletin.tell(Level.NOTE, "EPOCH", f"Epoch {mark.epoch} is open.")
+        self._bulletin.touch(Topic.BOARD)
+
+    def _sentence(self, final: Final) -> str:
+        model = self.state.models[final.subject.model].model.name
+        benchmark = self.state.benchmarks[final.subject.benchmark].name
+        agreed = f"{len(final.agreeing)} of {len(final.counted)} agree"
+        return f"{model} on {benchmark}: {final.state} ({agreed})."

@@ -1,0 +1,231 @@
+"""What this node does in each epoch: evaluate, commit, fix what was seen, reveal.
+
+The epoch's work starts with its mark, or leaderless when the mark does not come within the grace. A node that learns
+of the mark later switches to it unless it has committed. Everything it did is stored, so that a restart in the middle
+of an epoch goes on where it was.
+"""
+
+from collections.abc import Callable, Iterable
+
+import trio
+
+from node.batches import Batches
+from node.bulletin import Bulletin, Level, Topic
+from node.clock import Clock
+from node.evaluation import Evaluated, EvaluationFailed, Evaluator, Progress, Request
+from node.gossip import Gossiper
+from node.identity import Identity
+from node.pauses import Pauses
+from node.replica import Replica
+from node.timetable import Timetable
+from protocol.envelope import seal
+from protocol.messages import Claim, ClaimedTask, Profile, Run, TaskResult
+from protocol.plan import Plan
+from protocol.tasks import Task
+
+TRIES = 2
+CLAIM_SECONDS = 2.0
+NO_RUN = Run("none", "none", "none", 0)
+
+
+class Current:
+    """What is being evaluated now, for people to see."""
+
+    def __init__(self) -> None:
+        self.request: Request | None = None
+        self.progress = Progress(0, 0, 0.0)
+        self.evaluated = 0
+        self.failed = 0
+
+
+class Scheduler:
+    """Runs one account's duties."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        replica: Replica,
+        gossiper: Gossiper,
+        batches: Batches,
+        evaluator: Evaluator,
+        clock: Clock,
+        bulletin: Bulletin,
+        pauses: Pauses,
+        offer: Callable[[int], Profile],
+    ) -> None:
+        self._identity = identity
+        self._replica = replica
+        self._gossiper = gossiper
+        self._batches = batches
+        self._evaluator = evaluator
+        self._clock = clock
+        self._bulletin = bulletin
+        self._pauses = pauses
+        self._offer = offer
+        self._timetable = Timetable(replica.genesis)
+        self._claims = 0
+        self.current = Current()
+
+    async def run(self) -> None:
+        """Work epoch after epoch until cancelled."""
+        await self.announce()
+        while True:
+            epoch = self._timetable.epoch_at(self._clock.now())
+            if plan := await self._await_plan(epoch):
+                await self._work(plan)
+            await self._clock.sleep_until(self._timetable.end(epoch))
+
+    async def announce(self) -> None:
+        """Say who this device speaks for, and what it offers."""
+        network = self._replica.genesis.id
+        if self._identity.device.public not in self._replica.state.devices:
+            await self._gossiper.publish(self._identity.delegation(network))
+        epoch = max(0, self._timetable.epoch_at(self._clock.now()))
+        await self._gossiper.publish(seal(self._identity.device, network, self._offer(epoch)))
+
+    async def _await_plan(self, epoch: int) -> Plan | None:
+        """The plan on the epoch's mark; on a leaderless ground after the grace; None where there is no work."""
+        if await self._mark_comes(epoch, self._timetable.leaderless_at(epoch)):
+            return self._replica.plan(epoch)
+        marked = self._replica.marked_epoch
+        if marked is None:  # nothing runs before the first mark
+            await self._mark_comes(epoch, self._timetable.end(epoch))
+            return self._replica.plan(epoch) if self._replica.marked_epoch == epoch else None
+        plan = self._replica.plan(epoch)
+        if plan is None:
+            self._bulletin.tell(Level.WARN, "NO_MARK", f"No mark since epoch {marked}: work pauses until one comes.")
+            return None
+        self._bulletin.tell(Level.WARN, "LEADERLESS", f"Epoch {epoch} has no mark yet: it runs leaderless.")
+        return plan
+
+    async def _mark_comes(self, epoch: int, until: float) -> bool:
+        with trio.move_on_after(until - self._clock.now()):
+            while not self._is_marked(epoch):
+                await self._replica.next_mark()
+        return self._replica.marked_epoch == epoch
+
+    def _is_marked(self, epoch: int) -> bool:
+        marked = self._replica.marked_epoch
+        return marked is not None and marked >= epoch
+
+    async def _work(self, plan: Plan) -> None:
+        if plan.leaderless:
+            plan = await self._work_until_marked(plan)
+        else:
+            await self._evaluate_and_commit(plan)
+        await self._clock.sleep_until(self._timetable.seal(plan.epoch))
+        if not await self._batches.has_committed(plan.epoch):
+            await self.announce()  # a sign of life: without one nobody asks this account in the next epoch
+        await self._batches.fix_what_was_seen(plan)
+        await self._clock.sleep_until(self._timetable.reveal(plan.epoch))
+        if await self._batches.reveal(plan):
+            self._bulletin.tell(Level.OK, "REVEALED", f"Results of epoch {plan.epoch} are out.")
+
+    async def _work_until_marked(self, plan: Plan) -> Plan:
+        """Work leaderless, and switch to the mark if it comes before this node has committed."""
+        late: list[Plan] = []
+        async with trio.open_nursery() as nursery:
+
+            async def switch() -> None:
+                if await self._mark_comes(plan.epoch, self._timetable.commit_by(plan.epoch)):
+                    marked = self._replica.plan(plan.epoch)
+                    if marked and not await self._batches.has_committed(plan.epoch):
+                        late.append(marked)
+                        nursery.cancel_scope.cancel()
+
+            nursery.start_soon(switch)
+            await self._evaluate_and_commit(plan)
+            nursery.cancel_scope.cancel()
+        if not late:
+            return plan
+        self._bulletin.tell(Level.NOTE, "SWITCHED", f"The mark of epoch {plan.epoch} came: this node works on it.")
+        await self._evaluate_and_commit(late[0])
+        return late[0]
+
+    async def _evaluate_and_commit(self, plan: Plan) -> None:
+        await self._batches.resend(plan)
+        committed = await self._batches.committed_tasks(plan)
+        mine = [task for task in self._mine(plan) if task.id not in committed]
+        if not mine:
+            return
+        done = await self._batches.kept(plan)
+        with trio.move_on_after(self._timetable.commit_by(plan.epoch) - self._clock.now()):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._claim, plan, mine, done)
+                for task in mine:
+                    if task.id not in done:
+                        await self._pauses.none_left()
+                        done[task.id] = await self._evaluate(plan, task)
+                        await self._batches.keep(plan, done[task.id])
+                nursery.cancel_scope.cancel()
+        self.current.request = None
+        ready = [done[task.id] for task in mine if task.id in done]
+        if ready and self._clock.now() < self._timetable.seal(plan.epoch):
+            await self._batches.commit(plan, ready)
+            text = f"Committed to {len(ready)} of {len(mine)} tasks of epoch {plan.epoch}."
+            self._bulletin.tell(Level.OK, "COMMITTED", text)
+        elif len(ready) < len(mine):
+            text = f"{len(mine) - len(ready)} tasks of epoch {plan.epoch} were not ready in time."
+            self._bulletin.tell(Level.WARN, "TOO_LATE", text)
+
+    def _mine(self, plan: Plan) -> list[Task]:
+        """The tasks in which this account's result counts, those of one base together."""
+        account = self._identity.account.public
+        models = self._replica.state.models
+        mine = [task for task in plan.tasks.values() if (task.rank(account) or 0) < task.assigned]
+        mine = [task for task in mine if account in task.ranking]
+        return sorted(mine, key=lambda task: (models[task.subject.model].model.base.sha256, task.subject))
+
+    async def _evaluate(self, plan: Plan, task: Task) -> Evaluated:
+        state = self._replica.state
+        request = Request(
+            task,
+            state.models[task.subject.model].model,
+            state.benchmarks[task.subject.benchmark],
+            self._replica.genesis.id,
+            plan.beacon,
+        )
+        self.current.request, self.current.progress = request, Progress(0, len(task.questions), 0.0)
+        failure = None
+        for _ in range(TRIES):
+            try:
+                evaluated = await self._evaluator.evaluate(request, self._progressed)
+            except EvaluationFailed as error:
+                failure = error.failure
+                what = f"{request.model.name} on {request.benchmark.name}"
+                self._bulletin.tell(Level.WARN, failure.name, f"{what}: {error}", task=task.id)
+                if failure.of_model:
+                    break
+            else:
+                self.current.evaluated += 1
+                return evaluated
+        self.current.failed += 1
+        return Evaluated(TaskResult(task.id, failure), NO_RUN)
+
+    def _progressed(self, progress: Progress) -> None:
+        self.current.progress = progress
+        self._bulletin.touch(Topic.STATUS)
+
+    async def _claim(self, plan: Plan, mine: list[Task], done: dict[bytes, Evaluated]) -> None:
+        """Tell the others what this node works on, as long as there is something new to tell."""
+        last: tuple[ClaimedTask, ...] = ()
+        while True:
+            tasks = tuple(ClaimedTask(task.id, self._share(task, done)) for task in mine)
+            if tasks != last:
+                last = tasks
+                await self._publish_claim(plan, tasks)
+            await trio.sleep(CLAIM_SECONDS)
+
+    async def _publish_claim(self, plan: Plan, tasks: Iterable[ClaimedTask]) -> None:
+        self._claims += 1
+        sequence = int(self._clock.now() - self._timetable.start(plan.epoch)) * 1000 + self._claims % 1000
+        claim = Claim(plan.epoch, max(0, sequence), tuple(tasks)[:256])
+        await self._gossiper.publish(seal(self._identity.device, self._replica.genesis.id, claim))
+
+    def _share(self, task: Task, done: dict[bytes, Evaluated]) -> int:
+        """Per mille of a task's questions that are done."""
+        if task.id in done:
+            return 1000
+        request, progress = self.current.request, self.current.progress
+        working = request is not None and request.task.id == task.id and progress.total > 0
+        return 1000 * progress.done // progress.total if working else 0

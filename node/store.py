@@ -1,0 +1,198 @@
+"""What survives the process: the log as far as it is known, envelopes beyond it, and this node's own work.
+
+SQLite in WAL mode, one connection, one call at a time in a thread. What this node signs is stored before it is sent,
+so that a restart sends it again instead of saying something else.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlite_utils
+import trio
+
+T = TypeVar("T")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
+CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
+CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS salts (epoch INTEGER PRIMARY KEY, salt BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS work (task BLOB PRIMARY KEY, epoch INTEGER NOT NULL, result BLOB, run BLOB);
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ground BLOB NOT NULL,
+    commitment BLOB NOT NULL, result BLOB
+);
+CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
+"""
+
+
+class StoreFailed(Exception):  # noqa: N818
+    """The store could not be read or written. `full`: for want of disk space; the text says what to do."""
+
+    def __init__(self, sentence: str, *, full: bool) -> None:
+        super().__init__(sentence)
+        self.full = full
+
+
+@asynccontextmanager
+async def open_store(file: Path) -> AsyncIterator["Store"]:
+    """Open or make the store; raises `StoreFailed` where the file is damaged or cannot be written."""
+    store = await trio.to_thread.run_sync(_connect, file)
+    try:
+        yield store
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
+
+
+def _connect(file: Path) -> "Store":
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        database = sqlite_utils.Database(connection)
+        database.enable_wal()
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.executescript(SCHEMA)
+    except (sqlite3.Error, OSError) as error:
+        raise _failure(error, file) from error
+    return Store(database, file)
+
+
+def _failure(error: Exception, file: Path) -> StoreFailed:
+    full = "full" in str(error) or "disk I/O" in str(error) or getattr(error, "errno", None) == 28
+    if full:
+        return StoreFailed(f"The disk of {file} is full. Free some space: the node goes on by itself.", full=True)
+    remedy = "Move the file away: the node fetches what it needs from its peers." if file.exists() else ""
+    return StoreFailed(f"{file} cannot be used as a store: {error}. {remedy}".strip(), full=False)
+
+
+class Store:
+    """See the module. Methods raise `StoreFailed`; a call that was begun is finished even if its task is cancelled."""
+
+    def __init__(self, database: sqlite_utils.Database, file: Path) -> None:
+        self._database = database
+        self._file = file
+        self._one_at_a_time = trio.Lock()
+
+    async def close(self) -> None:
+        """Close the file; the store cannot be used afterwards."""
+        await self._run(self._database.close)
+
+    # ---- the log
+
+    async def append_log(self, start: int, entries: Sequence[tuple[bytes, bytes]], note: str, now: float) -> None:
+        """Keep (id, data) of the entries from position `start` on, and the checkpoint that covers them."""
+
+        def write() -> None:
+            rows = ((start + place, key, data, now) for place, (key, data) in enumerate(entries))
+            self._many("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", rows)
+            self._execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?)", (note,))
+
+        await self._write(write)
+
+    async def log_entries(self, start: int, most: int) -> list[bytes]:
+        """The data of at most `most` entries from position `start` on."""
+        query = "SELECT data FROM log WHERE position >= ? ORDER BY position LIMIT ?"
+        return [row[0] for row in await self._rows(query, (start, most))]
+
+    async def log_size(self) -> int:
+        """How many entries are kept."""
+        return int((await self._rows("SELECT count(*) FROM log"))[0][0])
+
+    async def checkpoint(self) -> str | None:
+        """The newest signed checkpoint, if there is one."""
+        rows = await self._rows("SELECT note FROM checkpoint")
+        return rows[0][0] if rows else None
+
+    # ---- envelopes beyond it
+
+    async def keep(self, envelopes: Iterable[tuple[bytes, int, bytes]], now: float) -> None:
+        """Keep (id, epoch, data) of envelopes; those that are there stay as they are."""
+        rows = [(key, epoch, data, now) for key, epoch, data in envelopes]
+        await self._write(lambda: self._many("INSERT OR IGNORE INTO envelopes VALUES (?, ?, ?, ?)", rows))
+
+    async def kept(self) -> list[bytes]:
+        """The data of all kept envelopes, in the order in which they arrived."""
+        return [row[0] for row in await self._rows("SELECT data FROM envelopes ORDER BY rowid")]
+
+    async def drop_before(self, epoch: int) -> None:
+        """Forget envelopes and own work of epochs before `epoch`."""
+
+        def write() -> None:
+            for table in ("envelopes", "work", "batches", "salts"):
+                self._execute(f"DELETE FROM {table} WHERE epoch >= 0 AND epoch < ?", (epoch,))  # noqa: S608
+
+        await self._write(write)
+
+    # ---- own work
+
+    async def salt(self, epoch: int, fresh: bytes) -> bytes:
+        """The salt of an epoch: `fresh` the first time, the same ever after."""
+
+        def write() -> None:
+            self._execute("INSERT OR IGNORE INTO salts VALUES (?, ?)", (epoch, fresh))
+
+        await self._write(write)
+        return bytes((await self._rows("SELECT salt FROM salts WHERE epoch = ?", (epoch,)))[0][0])
+
+    async def keep_work(self, task: bytes, epoch: int, result: bytes, run: bytes) -> None:
+        """Keep the encoded result of an evaluated task; the first one stays."""
+        await self._write(
+            lambda: self._execute("INSERT OR IGNORE INTO work VALUES (?, ?, ?, ?)", (task, epoch, result, run))
+        )
+
+    async def work(self, epoch: int) -> dict[bytes, tuple[bytes, bytes]]:
+        """Encoded (result, run) of the epoch's evaluated tasks, by task."""
+        rows = await self._rows("SELECT task, result, run FROM work WHERE epoch = ?", (epoch,))
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    async def keep_batch(self, epoch: int, ground: bytes, commitment: bytes) -> None:
+        """Record a signed commitment before it is sent."""
+        insert = "INSERT INTO batches (epoch, ground, commitment) VALUES (?, ?, ?)"
+        await self._write(lambda: self._execute(insert, (epoch, ground, commitment)))
+
+    async def keep_result(self, commitment: bytes, result: bytes) -> None:
+        """Record the signed result that opens a commitment before it is sent; the first one stays."""
+        update = "UPDATE batches SET result = ? WHERE commitment = ? AND result IS NULL"
+        await self._write(lambda: self._execute(update, (result, commitment)))
+
+    async def batches(self, epoch: int) -> list[tuple[bytes, bytes, bytes | None]]:
+        """(ground, commitment, result or None) of the own batches of an epoch, in order."""
+        query = "SELECT ground, commitment, result FROM batches WHERE epoch = ? ORDER BY number"
+        return [(row[0], row[1], row[2]) for row in await self._rows(query, (epoch,))]
+
+    # ---- inside
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> None:
+        self._database.conn.execute(statement, values)
+
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._database.conn.executemany(statement, rows)
+
+    async def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return await self._run(lambda: self._database.conn.execute(query, values).fetchall())
+
+    async def _write(self, work: Callable[[], None]) -> None:
+        def transaction() -> None:
+            connection = self._database.conn
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                work()
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+        await self._run(transaction)
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        async with self._one_at_a_time:
+            try:
+                return await trio.to_thread.run_sync(partial(call))
+            except (sqlite3.Error, OSError) as error:
+                raise _failure(error, self._file) from error

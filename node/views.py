@@ -1,0 +1,63 @@
+"""What this node sees at the moment, as plain data for clients; `docs/control-api.md` describes it."""
+
+from typing import Any
+
+from node.replica import Replica
+from protocol.lifecycle import Event
+from protocol.overlay import Provisional
+
+Json = dict[str, Any]
+
+
+def tasks(replica: Replica, epoch: int | None, account: bytes | None = None) -> Json:
+    """The open epoch's tasks as this node sees them; `account` is this node's own."""
+    plan = replica.plan(epoch) if epoch is not None else None
+    if plan is None:
+        return {"epoch": None, "tasks": []}
+    shares = _claimed_shares(replica, plan.epoch)
+    views = [_task(replica, replica.overlay.provisional(task), account, shares) for task in plan.tasks.values()]
+    return {"epoch": plan.epoch, "tasks": views}
+
+
+def _claimed_shares(replica: Replica, epoch: int) -> dict[tuple[bytes, bytes], float]:
+    """By account and task, what runners say they have done."""
+    devices = replica.state.devices
+    return {
+        (devices[device], claimed.task): claimed.progress / 1000
+        for device, claim in replica.overlay.claims.items()
+        if claim.epoch == epoch and device in devices
+        for claimed in claim.tasks
+    }
+
+
+def _task(replica: Replica, seen: Provisional, account: bytes | None, shares: dict[tuple[bytes, bytes], float]) -> Json:
+    task, verdict = seen.task, seen.verdict
+    said = seen.statements
+    agreeing = verdict.agreeing if verdict.event is Event.CLOSED_DONE else ()
+    return {
+        "id": task.id.hex(),
+        "model": replica.state.models[task.subject.model].model.name,
+        "model_id": task.subject.model.hex(),
+        "benchmark": replica.state.benchmarks[task.subject.benchmark].name,
+        "epoch": task.epoch,
+        "depth": task.depth,
+        "purpose": task.purpose.name.lower(),
+        "state": seen.state,
+        "firm": seen.firm,
+        "quorum": task.quorum,
+        "committed": sum(1 for who in said.values() if who.commitments),
+        "counted": len(verdict.counted),
+        "agreeing": len(agreeing),
+        "runners": [
+            {
+                "rank": rank,
+                "account": who.hex(),
+                "mine": who == account,
+                "assigned": rank < task.assigned,
+                "committed": who in said and bool(said[who].commitments),
+                "revealed": who in said and bool(said[who].results),
+                "progress": shares.get((who, task.id)),
+            }
+            for rank, who in enumerate(task.ranking)
+        ],
+    }

@@ -1,0 +1,47 @@
+"""The file that fixes a network. Its hash is the network's id, and part of everything that anyone signs."""
+
+import hashlib
+from functools import cached_property
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from protocol import cbor
+from protocol.definitions import Benchmark, Digest, Model, Name, PublicKey, Small
+from protocol.parameters import Parameters
+from protocol.rejections import Rejected, Rejection
+
+
+class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """`time`: Unix seconds at which epoch 0 begins. `chain_anchor`: end of the log key's hash chain (see `epochs`)."""
+
+    name: Name
+    time: Annotated[int, Meta(ge=0, le=2**40)]
+    parameters: Parameters
+    benchmarks: Annotated[tuple[Benchmark, ...], Meta(min_length=1, max_length=1000)]
+    models: Annotated[tuple[Model, ...], Meta(max_length=10_000)]
+    log_key: PublicKey
+    chain_anchor: Digest
+    chain_length: Small
+
+    @cached_property
+    def id(self) -> bytes:
+        """The network's id: SHA-256 of the genesis in deterministic CBOR."""
+        return hashlib.sha256(cbor.encode(self)).digest()
+
+    def epoch_at(self, unix_time: float) -> int:
+        """The epoch whose hour it is by the clock; negative before genesis. For scheduling only."""
+        return int((unix_time - self.time) // self.parameters.epoch_seconds)
+
+    def start_of(self, epoch: int) -> int:
+        """Unix seconds at which an epoch begins."""
+        return self.time + epoch * self.parameters.epoch_seconds
+
+
+def read_genesis(data: bytes) -> Genesis:
+    """The genesis in a file's bytes. Raises `Rejected`."""
+    genesis = cbor.decode(data, Genesis)
+    for what in (genesis.benchmarks, genesis.models):
+        if len({item.id for item in what}) != len(what):
+            raise Rejected(Rejection.WRONG_SCHEMA, "the genesis lists something twice")
+    return genesis

@@ -1,0 +1,185 @@
+"""What can be said. Each kind is a frozen struct; the envelope around it says who speaks.
+
+Fields are encoded under their position (see `cbor`): append, never reorder. Kinds without a struct here are kept and
+relayed, and not interpreted.
+"""
+
+import enum
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
+
+from protocol.definitions import Count, Digest, Label, Model, Name, PublicKey, Signature, Small
+from protocol.failures import Failure
+from protocol.hashing import digest
+
+Outcome = Annotated[int, Meta(ge=0, le=1000)]
+Epoch = Small
+Seen = Annotated[bytes, Meta(max_length=16)]
+
+MAX_TASKS_PER_BATCH = 64
+MAX_QUESTIONS = 1000
+SEEN_BYTES = 16
+
+
+class Kind(enum.IntEnum):
+    """Numbers of the kinds, as they stand in an envelope's payload."""
+
+    DELEGATION = 0
+    PROFILE = 1
+    ATTESTATION = 2
+    BENCHMARK = 3
+    MODEL = 4
+    CLAIM = 5
+    COMMITMENT = 6
+    RESULT = 7
+    RATING = 8
+    APPEAL = 9
+    PROPOSAL = 10
+    BALLOT = 11
+    REVOCATION = 12
+    SUCCESSION = 13
+    MARK = 14
+
+
+class Delegation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed by the account: `device` speaks for it. `consent` is the device's signature over `consent_to`."""
+
+    device: PublicKey
+    consent: Signature
+
+
+def consent_to(network: bytes, account: bytes) -> bytes:
+    """What a device signs to be taken into an account, so that nobody can claim another's device."""
+    return digest("peerboard/consent/1", network, account)
+
+
+class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a device offers in this epoch: memory and disk in MiB, backends. Renewing it keeps the account's age."""
+
+    epoch: Epoch
+    memory: Small
+    disk: Small
+    backends: Annotated[tuple[Name, ...], Meta(max_length=8)]
+
+
+class Registration(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model is put on the board; costs what the account earned (see `quota`)."""
+
+    model: Model
+
+
+class ClaimedTask(Struct, frozen=True, forbid_unknown_fields=True):
+    """One task of a claim; `progress` per mille."""
+
+    task: Digest
+    progress: Outcome
+
+
+class Claim(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a device works on, updated as it goes on: shown to people, never logged, read by no rule."""
+
+    epoch: Epoch
+    sequence: Small
+    tasks: Annotated[tuple[ClaimedTask, ...], Meta(max_length=256)]
+
+
+class Commitment(Struct, frozen=True, forbid_unknown_fields=True):
+    """The tasks of a batch in clear, and the digest of its results (`commitment_digest`), before anyone sees them."""
+
+    epoch: Epoch
+    ground: Digest
+    tasks: Annotated[tuple[Digest, ...], Meta(min_length=1, max_length=MAX_TASKS_PER_BATCH)]
+    digest: Digest
+
+
+class Run(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a batch was evaluated: library and version, class of hardware, mode, sampling seed. No exact hardware."""
+
+    engine: Label
+    hardware: Label
+    mode: Name
+    seed: Small
+
+
+class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
+    """One task's result: a failure, or everything else.
+
+    `questions` is the digest of the question indexes; `outcomes` per question, 0 to 1000, and `total` their sum;
+    `margins` in thousandths of a nat; `near_ties` a bit per question, first question first, most significant bit first;
+    `fingerprint` 48 bytes a question; `transcript` the digest of the kept transcripts; times in ms, energy in mJ.
+    """
+
+    task: Digest
+    failure: Failure | None = None
+    questions: Digest | None = None
+    outcomes: Annotated[tuple[Outcome, ...], Meta(max_length=MAX_QUESTIONS)] | None = None
+    total: Small | None = None
+    margins: Annotated[tuple[Small, ...], Meta(max_length=MAX_QUESTIONS)] | None = None
+    near_ties: Annotated[bytes, Meta(max_length=MAX_QUESTIONS // 8)] | None = None
+    fingerprint: Annotated[bytes, Meta(max_length=48 * MAX_QUESTIONS)] | None = None
+    transcript: Digest | None = None
+    tokens_in: Count | None = None
+    tokens_out: Count | None = None
+    run_ms: Count | None = None
+    energy_mj: Count | None = None
+
+
+class Result(Struct, frozen=True, forbid_unknown_fields=True):
+    """Opens a commitment. `saw`, per task and rank: the start of the id of that rank's commitment, or nothing."""
+
+    epoch: Epoch
+    ground: Digest
+    commitment: Digest
+    salt: Digest
+    run: Run
+    tasks: Annotated[tuple[TaskResult, ...], Meta(min_length=1, max_length=MAX_TASKS_PER_BATCH)]
+    saw: Annotated[tuple[Annotated[tuple[Seen, ...], Meta(max_length=64)], ...], Meta(max_length=MAX_TASKS_PER_BATCH)]
+
+
+def commitment_digest(network: bytes, account: bytes, result: Result) -> bytes:
+    """What the commitment to `result` must carry: everything that the result says but what its runner saw."""
+    return digest(
+        "peerboard/commit/1",
+        network,
+        account,
+        result.epoch,
+        result.ground,
+        result.salt,
+        result.run,
+        result.tasks,
+    )
+
+
+def questions_digest(questions: tuple[int, ...]) -> bytes:
+    """Digest of a task's question indexes, in the order in which they are asked."""
+    return digest("peerboard/questions/1", questions)
+
+
+class Mark(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed by the log key: opens `epoch`, closes what was open. `state` is the digest of the state before it."""
+
+    epoch: Epoch
+    preimage: Digest
+    state: Digest
+    version: Small
+
+
+class Unknown(Struct, frozen=True):
+    """A kind that this version does not interpret: kept and relayed."""
+
+    kind: int
+
+
+Message: TypeAlias = Delegation | Profile | Registration | Claim | Commitment | Result | Mark | Unknown
+
+STRUCTS: dict[Kind, type[Message]] = {
+    Kind.DELEGATION: Delegation,
+    Kind.PROFILE: Profile,
+    Kind.MODEL: Registration,
+    Kind.CLAIM: Claim,
+    Kind.COMMITMENT: Commitment,
+    Kind.RESULT: Result,
+    Kind.MARK: Mark,
+}
+KINDS: dict[type, Kind] = {struct: kind for kind, struct in STRUCTS.items()}

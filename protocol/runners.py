@@ -1,0 +1,47 @@
+"""Who is asked to evaluate a task: a new order of the pool's accounts each epoch.
+
+The order comes from the beacon, so that no account or registration can have been made for it, and from the model, so
+that an account's tasks share downloads.
+"""
+
+from collections.abc import Iterable, Set
+
+from protocol.hashing import digest
+from protocol.parameters import Parameters
+from protocol.tasks import Purpose
+
+SPARES = 2
+
+
+def ranking(
+    candidates: Iterable[bytes],
+    *,
+    beacon: bytes,
+    model: bytes,
+    purpose: Purpose,
+    excluded: Set[bytes],
+    set_back: Set[bytes],
+) -> tuple[bytes, ...]:
+    """All candidates in order, without those `excluded`; accounts in `set_back` come after all others.
+
+    `candidates`: accounts of the pool that gave a sign of life in the last marked epoch. `excluded`: sponsors of the
+    model. `set_back`: who committed and did not reveal within the window.
+    """
+
+    def place(account: bytes) -> tuple[bool, bytes]:
+        return account in set_back, digest("peerboard/rank/1", beacon, model, purpose, account)
+
+    return tuple(sorted((account for account in set(candidates) if account not in excluded), key=place))
+
+
+def quorum_and_assigned(available: int, quorum: int, parameters: Parameters) -> tuple[int, int]:
+    """(K, R) of a task for which `available` accounts can be ranked and K should be `quorum`.
+
+    R = 2K - 1. Where fewer can be ranked all of them are assigned and K is their majority, never below the network's
+    quorum; fewer than that: nobody is assigned, and the task is WAITING.
+    """
+    assigned = 2 * quorum - 1
+    if available >= assigned:
+        return quorum, assigned
+    majority = max(parameters.quorum, available // 2 + 1)
+    return (majority, available) if available >= majority else (majority, 0)

@@ -1,0 +1,133 @@
+"""What is to be evaluated in an epoch, and with which questions.
+
+No node sends a task to another: all derive the same ones from the state just after the mark and the epoch's beacon.
+"""
+
+import enum
+import hashlib
+import itertools
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+
+from msgspec import Struct
+
+from protocol.definitions import Benchmark, Model
+from protocol.hashing import digest
+from protocol.messages import questions_digest
+from protocol.parameters import Parameters
+
+
+class Purpose(enum.IntEnum):
+    """Why a task is asked."""
+
+    REGULAR = 0
+    AUDIT = 1
+    APPEAL = 2
+
+
+class Subject(Struct, frozen=True, order=True):
+    """What a score is about: a model on a benchmark (both 32-byte ids)."""
+
+    model: bytes
+    benchmark: bytes
+
+
+class Turn(Struct, frozen=True):
+    """When a subject was asked last (count of marks, -1 for never) and what its next task must be like.
+
+    `due_again`: its last task ended without a verdict, so it goes before others. `quorum`: K of its next task.
+    `disputes`: DISPUTED verdicts in a row. `failures`: FAILED verdicts in a row.
+    """
+
+    asked: int = -1
+    due_again: bool = False
+    quorum: int = 0
+    disputes: int = 0
+    failures: int = 0
+
+
+class Task(Struct, frozen=True):
+    """One model, one benchmark, one epoch, and the accounts that are asked.
+
+    `ranking`: accounts of ranks 0 to R+1; the first `assigned` (R) count, the others are spares. `quorum` is K; a task
+    with fewer ranked accounts than that is WAITING and has no runners. `tolerance` is the fingerprint's, per mille;
+    `outcome_tolerance` the benchmark's.
+    """
+
+    id: bytes
+    epoch: int
+    subject: Subject
+    depth: int
+    purpose: Purpose
+    questions: tuple[int, ...]
+    quorum: int
+    assigned: int
+    ranking: tuple[bytes, ...]
+    tolerance: int
+    outcome_tolerance: int
+
+    @property
+    def questions_digest(self) -> bytes:
+        """What a result must carry, to show that it answers these questions."""
+        return questions_digest(self.questions)
+
+    def rank(self, account: bytes) -> int | None:
+        """The account's rank, or None where it is not asked."""
+        return self.ranking.index(account) if account in self.ranking else None
+
+
+def task_id(subject: Subject, epoch: int, depth: int, purpose: Purpose, looks_at: bytes | None = None) -> bytes:
+    """A task's name: 32 bytes. `looks_at` is the task that an audit or appeal examines."""
+    return digest("peerboard/task/1", subject.model, subject.benchmark, epoch, depth, purpose, looks_at)
+
+
+def question_order(beacon: bytes, content: bytes, questions: int, depth: int) -> tuple[int, ...]:
+    """The first `depth` indexes of the keyed permutation of 0 ... questions-1 (all of them, if there are fewer).
+
+    A Fisher-Yates shuffle driven by SHA-256 of (key, counter), four unsigned 64-bit numbers each, without modulo bias;
+    the key is a digest of the beacon and of the data set's content hash. A larger depth continues a smaller one.
+    """
+    key = digest("peerboard/questions-order/1", beacon, content)
+    numbers = _numbers(key)
+    moved: dict[int, int] = {}
+    order = []
+    for place in range(min(depth, questions)):
+        choice = place + _below(questions - place, numbers)
+        order.append(moved.get(choice, choice))
+        moved[choice] = moved.get(place, place)
+    return tuple(order)
+
+
+def _numbers(key: bytes) -> Iterator[int]:
+    for counter in itertools.count():
+        yield from struct.unpack(">4Q", hashlib.sha256(key + struct.pack(">I", counter)).digest())
+
+
+def _below(bound: int, numbers: Iterator[int]) -> int:
+    limit = (1 << 64) // bound * bound
+    return next(number for number in numbers if number < limit) % bound
+
+
+def due_subjects(
+    models: Mapping[bytes, Model],
+    benchmarks: Mapping[bytes, Benchmark],
+    turns: Mapping[Subject, Turn],
+    parameters: Parameters,
+) -> tuple[Subject, ...]:
+    """The subjects of an epoch's regular tasks, within both bounds, in order.
+
+    First what is due again, in at most a tenth of `tasks_max` tasks; then every active model on every benchmark in
+    turn, least recently asked first, then by id.
+    """
+    never = Turn()
+    subjects = [Subject(model, benchmark) for model in models for benchmark in benchmarks]
+    in_turn = sorted(subjects, key=lambda subject: (turns.get(subject, never).asked, subject))
+    again = [subject for subject in in_turn if turns.get(subject, never).due_again]
+    first = again[: max(1, parameters.tasks_max // 10)]
+    chosen = itertools.chain(first, (subject for subject in in_turn if subject not in set(first)))
+    return tuple(_within_budget(chosen, parameters))
+
+
+def _within_budget(subjects: Iterable[Subject], parameters: Parameters) -> Iterator[Subject]:
+    most = min(parameters.tasks_max, parameters.questions_max // parameters.quick_depth)
+    return itertools.islice(subjects, most)
