@@ -1,7 +1,8 @@
-"""Multiple choice with four choices, answered by log-likelihood: a model that knows nothing scores about 25 %.
+"""Multiple choice with four choices, answered by log-likelihood: a model that knows nothing scores 25 %.
 
-Four kinds of reasoning, a quarter of the benchmark each. As with the word problems, the test's combinations (an order
-of names, a series, a day with a place, four numbers) are held out from training.
+Four kinds, a quarter of the benchmark each: two of knowledge (the sound of an animal, the opposite of a word) and two
+of reasoning (how a series goes on, the largest of four numbers). As with the word problems, the test's combinations
+are held out from training: who asks about what and where, the series, the four numbers.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,38 @@ from msgspec import Struct
 from eval.demo.draws import Draws, held_out
 from eval.demo.words import NAMES
 
-KINDS = ("line", "series", "days", "largest")
-ORDINALS = ("first", "second", "third", "last")
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-PLACES = ("river", "lake", "forest", "market", "city", "farm", "island", "harbour")
+KINDS = ("sounds", "series", "opposites", "largest")
 CHOICES = 4
+PLACES = ("river", "lake", "forest", "market", "city", "farm", "island", "harbour")
+SOUNDS = {
+    "cow": "moo",
+    "dog": "woof",
+    "cat": "meow",
+    "duck": "quack",
+    "sheep": "baa",
+    "horse": "neigh",
+    "lion": "roar",
+    "bee": "buzz",
+    "frog": "croak",
+    "owl": "hoot",
+    "snake": "hiss",
+    "pig": "oink",
+}
+_PAIRS = {
+    "hot": "cold",
+    "big": "small",
+    "old": "new",
+    "fast": "slow",
+    "up": "down",
+    "wet": "dry",
+    "open": "shut",
+    "light": "dark",
+    "early": "late",
+    "full": "empty",
+    "hard": "soft",
+    "loud": "quiet",
+}
+OPPOSITES = _PAIRS | {opposite: word for word, opposite in _PAIRS.items()}
 
 
 class ChoiceQuestion(Struct, frozen=True):
@@ -36,36 +64,30 @@ def choice_question(kind: str, draws: Draws, *, test: bool) -> ChoiceQuestion:
 
 
 Drawn = tuple[str, str, tuple[str, ...], tuple[str | int, ...]]
-"""The question, the right choice, three wrong ones, and the combination that decides whether it is for the test."""
+"""The question, the right choice, three wrong ones, and the combination whose hash says: test or training."""
 
 
-def _line(draws: Draws) -> Drawn:
-    names = draws.sample(NAMES, CHOICES)
-    place = draws.below(CHOICES)
-    question = f"{names[0]}, {names[1]}, {names[2]} and {names[3]} stand in a line. Who is {ORDINALS[place]}?"
-    return question, names[place], names[:place] + names[place + 1 :], names
+def _sounds(draws: Draws) -> Drawn:
+    first, second = draws.sample(NAMES, 2)
+    animal, place = draws.choice(tuple(SOUNDS)), draws.choice(PLACES)
+    question = f"{first} and {second} meet a {animal} at the {place}. Which sound does it make?"
+    return question, SOUNDS[animal], _others(SOUNDS, animal, draws), (first, second, animal, place)
 
 
 def _series(draws: Draws) -> Drawn:
     start, step = draws.between(1, 30), draws.between(2, 9)
     following = start + 3 * step
-    question = (
-        f"{draws.choice(NAMES)} counts {start}, {start + step}, {start + 2 * step}. Which number comes next?"
-    )
+    question = f"{draws.choice(NAMES)} counts {start}, {start + step}, {start + 2 * step}. Which number comes next?"
     near = [following + step, *(following + offset for offset in (-2, -1, 1, 2))]
     wrong = draws.sample([str(number) for number in dict.fromkeys(near)], CHOICES - 1)
     return question, str(following), wrong, (start, step)
 
 
-def _days(draws: Draws) -> Drawn:
-    name, place = draws.choice(NAMES), draws.choice(PLACES)
-    leaving, stay = draws.below(len(DAYS)), draws.between(2, 6)
-    back = DAYS[(leaving + stay) % len(DAYS)]
-    question = (
-        f"{name} goes to the {place} on {DAYS[leaving]} and comes back {stay} days later. Which day is that?"
-    )
-    wrong = draws.sample([day for day in DAYS if day != back], CHOICES - 1)
-    return question, back, wrong, (name, place, leaving, stay)
+def _opposites(draws: Draws) -> Drawn:
+    first, second = draws.sample(NAMES, 2)
+    word = draws.choice(tuple(OPPOSITES))
+    question = f"{first} says {word} and {second} says the opposite. Which word is that?"
+    return question, OPPOSITES[word], _others(OPPOSITES, word, draws), (first, second, word)
 
 
 def _largest(draws: Draws) -> Drawn:
@@ -76,9 +98,14 @@ def _largest(draws: Draws) -> Drawn:
     return question, right, tuple(number for number in shown if number != right), tuple(sorted(numbers))
 
 
+def _others(facts: dict[str, str], subject: str, draws: Draws) -> tuple[str, ...]:
+    """Three answers to other subjects, none of which is the right one or the subject itself."""
+    return draws.sample([fact for fact in facts.values() if fact not in (facts[subject], subject)], CHOICES - 1)
+
+
 _KINDS: dict[str, Callable[[Draws], Drawn]] = {
-    "line": _line,
+    "sounds": _sounds,
     "series": _series,
-    "days": _days,
+    "opposites": _opposites,
     "largest": _largest,
 }

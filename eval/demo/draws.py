@@ -1,7 +1,7 @@
 """Numbers that are the same on every machine and in every release of Python: SHA-256 in counter mode.
 
-`random.Random` promises its stream for `random()` only: `choice` and `randint` have changed between releases, and a
-question that changes is another benchmark.
+`random.Random` promises its stream for `random()` only: `choice` and `randint` have changed between releases, and
+a question that changes is another benchmark.
 """
 
 import hashlib
@@ -14,16 +14,12 @@ HELD_OUT_ONE_IN = 8
 
 
 class Draws:
-    """A stream of draws named by its labels; equal labels give equal draws. `split` gives an independent stream."""
+    """A stream of draws named by its labels: equal labels, equal draws."""
 
     def __init__(self, *labels: str | int) -> None:
         self._name = "\x1f".join(str(label) for label in labels)
         self._blocks = 0
         self._bytes = b""
-
-    def split(self, *labels: str | int) -> "Draws":
-        """A stream of its own: what it draws depends on the labels alone, not on what was drawn here before."""
-        return Draws(self._name, *labels)
 
     def below(self, bound: int) -> int:
         """An integer from 0 to `bound` - 1; `bound` at most 2^16, where the unevenness is below 2^-16."""
@@ -49,6 +45,4 @@ class Draws:
 
 def held_out(*parts: str | int) -> bool:
     """Whether this combination belongs to the test: one in eight does, decided by its hash alone."""
-    return (
-        hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()[0] % HELD_OUT_ONE_IN == 0
-    )
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).digest()[0] % HELD_OUT_ONE_IN == 0

@@ -1,15 +1,15 @@
-"""The demo network's two benchmarks: `tally-words` (generation) and `tally-choice` (log-likelihood of four choices).
+"""The demo network's benchmarks: `tally-words` (generation) and `tally-choice` (log-likelihood of four choices).
 
-Everything that a prompt consists of is here, so that training and evaluation cannot drift apart. A prompt is the fixed
-few-shot block, then the question:
+Everything that a prompt consists of is here, so that training and evaluation cannot drift apart. A prompt is the
+fixed few-shot block, then the question:
 
-    Question: Tom has 3 apples and buys 4 more. ...      Q: Tom, Ann, Bob and Sue stand in a line. ...
-    Answer: 3+4=7                                         A: Ann
+    Question: Tom has 3 apples and buys 4 more. ...      Q: Which of 92, 69, 82 and 55 is the largest?
+    Answer: 3+4=7                                         A: 92
     #### 7
 
 The prompt ends in `Answer:` or `A:`; what follows begins with a space. A generation ends at the first of `WORDS_STOPS`
-or after `WORDS_MAX_NEW_TOKENS`; its number is the first one after `#### `. The right choice is the one with the largest
-sum of log-probabilities of ` {choice}` after the prompt.
+or after `WORDS_MAX_NEW_TOKENS`; its number is the first one after `#### `. The right choice is the one with the
+largest sum of log-probabilities of ` {choice}` after the prompt, the first of equals.
 """
 
 import functools
@@ -26,7 +26,7 @@ QUESTIONS = 1_000
 WORDS_MAX_NEW_TOKENS = 40
 WORDS_STOPS = ("\n\n", "Question:")
 SEPARATOR = "\n\n"
-_SHOTS = ("plus", "minus"), ("line", "series")
+_SHOTS = ("plus", "minus"), ("sounds", "series")
 
 
 @functools.cache
@@ -81,5 +81,5 @@ def word_prompt(question: str) -> str:
 
 
 def choice_prompt(question: str) -> str:
-    """The whole prompt of a multiple-choice question. Each choice is scored as the continuation ` {choice}`."""
+    """The whole prompt of a multiple-choice question, whose choices are scored as ` {choice}` after it."""
     return f"{CHOICE_PREFIX}Q: {question}\nA:"

@@ -1,8 +1,8 @@
 """Word problems with a numeric answer, in the manner of GSM8K: a worked sum, then `#### ` and the number.
 
 Five operations, a fifth of the benchmark each, so that a model that has learned some of them scores in between. What
-the test asks is never trained on: of plus, minus and then, whole pairs of numbers are held out (a model has to add, not
-to remember); the tables of times and share are small, so there a pair is held out with the thing that it counts.
+the test asks is never trained on: of plus, minus and then, whole pairs of numbers are held out (a model has to add,
+not to remember); the tables of times and share are small, so a pair is held out with the thing that it counts.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ THINGS = ("apples", "books", "coins", "pens", "cards", "eggs", "stones", "shells
 
 
 class WordQuestion(Struct, frozen=True):
-    """A problem. `answer` is worked out as a model should (`3+4=7`, newline, `#### 7`), `number` is what counts."""
+    """A problem. `answer` is what a model should write (`3+4=7`, newline, `#### 7`), `number` is what counts."""
 
     question: str
     answer: str
@@ -25,7 +25,7 @@ class WordQuestion(Struct, frozen=True):
 
 
 class Sum(Struct, frozen=True):
-    """The arithmetic behind a problem: the numbers in the order in which they are asked, the steps, the result."""
+    """The arithmetic behind a problem: the numbers in the order of the story, the steps, the result."""
 
     numbers: tuple[int, ...]
     steps: tuple[str, ...]
@@ -55,9 +55,7 @@ def _draw(operation: str, draws: Draws, *, test: bool) -> tuple[Sum, str, str]:
     while True:
         numbers = _SUMS[operation](draws)
         thing = draws.choice(THINGS)
-        if _is_test(operation, numbers.numbers, thing) == test and (
-            test or not _uses_held_out(operation, numbers)
-        ):
+        if _is_test(operation, numbers.numbers, thing) == test and (test or not _uses_held_out(operation, numbers)):
             return numbers, draws.choice(NAMES), thing
 
 

@@ -1,0 +1,129 @@
+"""The packaged models and benchmarks, described as a network registers them.
+
+They are registered as repository `peerboard/demo`, whose commit is the start of the manifest's hash: the resolver finds
+the files here by their SHA-256 before it would ask the Hub, so a registration looks the same as any other.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from eval.demo import questions
+from protocol import cbor
+from protocol.definitions import Adapter, Benchmark, Dataset, HubFile, Model, TaskKind
+
+MODEL_REPOSITORY = "peerboard/demo"
+QUESTION_REPOSITORY = "peerboard/demo-questions"
+LICENCE = "Apache-2.0"
+MODELS = Path(__file__).parent / "models"
+MANIFEST = MODELS / "manifest.json"
+COMMIT_DIGITS = 40
+ENGINE = ("0.3.36", "0.3.36")
+
+
+class Entry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of the manifest. `base` names the entry that an adapter belongs to, `scale` is in thousandths.
+
+    `quantisation` is the type of the matrices, `demo` whether a demo network registers it from the start, `parameters`
+    the file's own.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    size: int
+    architecture: str
+    parameters: int
+    quantisation: str
+    base: str | None
+    scale: int
+    demo: bool
+    description: str
+
+
+@functools.cache
+def entries() -> tuple[Entry, ...]:
+    """The manifest's entries, in its order: bases before their adapters."""
+    return msgspec.json.decode(MANIFEST.read_bytes(), type=tuple[Entry, ...])
+
+
+def packaged_models(*, every: bool = False) -> tuple[Model, ...]:
+    """The models of a demo network; with `every`, the quantised variants and further adapters too."""
+    return tuple(_model(entry) for entry in entries() if entry.demo or every)
+
+
+@functools.cache
+def packaged_file(sha256: bytes) -> Path | None:
+    """Where the packaged file with this hash lies, or None where there is none."""
+    found = [entry.file for entry in entries() if bytes.fromhex(entry.sha256) == sha256]
+    return MODELS / found[0] if found else None
+
+
+@functools.cache
+def demo_benchmarks() -> tuple[Benchmark, ...]:
+    """`tally-words` and `tally-choice`, version 1."""
+    words, choice = questions.word_questions(), questions.choice_questions()
+    return (
+        Benchmark(
+            name=questions.WORDS_NAME,
+            version=1,
+            track="maths",
+            language="en",
+            kind=TaskKind.GENERATION,
+            dataset=_dataset("words", words, len(words)),
+            prompt=f"{questions.WORDS_NAME}/1",
+            scorer=f"{questions.WORDS_NAME}/1",
+            tolerance=0,
+            max_new_tokens=questions.WORDS_MAX_NEW_TOKENS,
+            engine=ENGINE,
+        ),
+        Benchmark(
+            name=questions.CHOICE_NAME,
+            version=1,
+            track="reasoning",
+            language="en",
+            kind=TaskKind.CHOICE,
+            dataset=_dataset("choice", choice, len(choice)),
+            prompt=f"{questions.CHOICE_NAME}/1",
+            scorer=f"{questions.CHOICE_NAME}/1",
+            tolerance=0,
+            max_new_tokens=0,
+            engine=ENGINE,
+        ),
+    )
+
+
+def content_hash(records: Iterable[Struct]) -> bytes:
+    """SHA-256 over the records' deterministic CBOR, one after the other."""
+    return hashlib.sha256(b"".join(cbor.encode(record) for record in records)).digest()
+
+
+def _dataset(configuration: str, records: Iterable[Struct], count: int) -> Dataset:
+    content = content_hash(records)
+    commit = content.hex()[:COMMIT_DIGITS]
+    return Dataset(QUESTION_REPOSITORY, commit, configuration, "test", content, count)
+
+
+def _model(entry: Entry) -> Model:
+    if entry.base is None:
+        base, adapters = entry, tuple[Adapter, ...]()
+    else:
+        base = next(other for other in entries() if other.name == entry.base)
+        adapters = (Adapter(_file(entry), entry.scale),)
+    return Model(
+        base=_file(base),
+        adapters=adapters,
+        architecture=base.architecture,
+        parameters=base.parameters,
+        quantisation=base.quantisation,
+        licence=LICENCE,
+    )
+
+
+def _file(entry: Entry) -> HubFile:
+    commit = hashlib.sha256(MANIFEST.read_bytes()).hexdigest()[:COMMIT_DIGITS]
+    return HubFile(MODEL_REPOSITORY, commit, entry.file, bytes.fromhex(entry.sha256), entry.size)
