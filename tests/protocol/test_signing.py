@@ -1,7 +1,8 @@
 """The predicate of `protocol.signing` against the same predicate written out in integers.
 
 `forge` makes signatures that no honest signer would: keys and commitments with a component of small order,
-encodings that are not canonical, S beyond the group's order. Every class of "Taming the many EdDSAs" is there.
+encodings that are not canonical, S beyond the order of the group. Every class of "Taming the many EdDSAs"
+is among them.
 """
 
 import hashlib
