@@ -33,6 +33,7 @@ UV_NAMES_OF_PIP_SETTINGS = {
 }
 
 AGAIN = "Then run the same command again: what has been downloaded is kept."
+COMPILATION_FAILED = r"CMake Error|CMake build failed|compilation terminated"
 ADVICE = [
     (r"No space left on device", "The disk is full: make about 2 GB free."),
     (
@@ -58,7 +59,7 @@ ADVICE = [
         "This Python comes without pip or venv: install them (Debian, Ubuntu: apt-get install python3-venv).",
     ),
     (
-        r"CMake Error|Failed to build|compilation terminated",
+        f"{COMPILATION_FAILED}|Failed to build",
         "A package could not be compiled: install a recent GCC or Clang, or name one with CC and CXX.",
     ),
 ]
@@ -109,10 +110,12 @@ def install() -> None:
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--require-hashes"]
     run_step(2, "the installer uv", [*pip, "-r", "requirements/uv.txt"])
     uv = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", python]
-    locked = [*uv, "--require-hashes"]
-    constraints = ["--build-constraints", "requirements/build.txt"]
-    run_step(3, "the locked packages", [*locked, *constraints, "-r", "requirements/all.txt"])
-    run_step(4, "the build tools", [*locked, "-r", "requirements/build.txt"])
+    packages = ["--require-hashes", "--build-constraints", "requirements/build.txt", "-r", "requirements/all.txt"]
+    tools = ["--require-hashes", "-r", "requirements/build.txt"]
+    # Hashes pin everything, so what uv has in its cache is as good as what the index would send; with some
+    # indexes only --offline makes it use what it has compiled before.
+    run_step(3, "the locked packages", [*uv, "--offline", *packages], [*uv, *packages])
+    run_step(4, "the build tools", [*uv, "--offline", *tools], [*uv, *tools])
     run_step(5, "Peerboard itself", [*uv, "--no-deps", "--no-build-isolation", "-e", "."])
     check_engine()
 
@@ -175,12 +178,27 @@ def check_engine() -> None:
         )
 
 
-def run_step(number: int, title: str, command: list[str]) -> None:
-    """Run one command, its output going to the log, and print a line now and then while it runs.
+def run_step(number: int, title: str, *commands: list[str]) -> None:
+    """Run the first command, and where it fails the next one.
 
-    Raises SetupError with the end of its output and advice if it fails.
+    Raises SetupError with the end of the last one's output and advice if none succeeds.
     """
     print(f"[{number}/{STEPS}] {title}", flush=True)
+    lines: list[str] = []
+    for command in commands:
+        status, lines = run(command)
+        if status == 0:
+            return
+        if re.search(COMPILATION_FAILED, "".join(lines)):
+            break
+    output = "".join(lines)
+    advice = next((advice for pattern, advice in ADVICE if re.search(pattern, output)), "Mend that.")
+    end = "".join(f"  | {line}" for line in lines[-15:])
+    raise SetupError(f"{title}. The end of what was printed, all of which is in {LOG}:\n{end}", advice)
+
+
+def run(command: list[str]) -> tuple[int, list[str]]:
+    """Run a command, print a line now and then meanwhile, and give its exit status and the lines it printed."""
     began = time.monotonic()
     lines: list[str] = []
     with (
@@ -213,11 +231,7 @@ def run_step(number: int, title: str, command: list[str]) -> None:
         except KeyboardInterrupt:
             process.terminate()
             raise
-    if process.returncode:
-        output = "".join(lines)
-        advice = next((advice for pattern, advice in ADVICE if re.search(pattern, output)), "Mend that.")
-        end = "".join(f"  | {line}" for line in lines[-15:])
-        raise SetupError(f"{title}. The end of what was printed, all of which is in {LOG}:\n{end}", advice)
+    return process.returncode, lines
 
 
 def activity(lines: list[str]) -> str:
