@@ -22,8 +22,10 @@ from tui.link import Instant
 from tui.painting import ROLES, Strap, strip_for
 from tui.panes.board import (
     Columns,
+    Group,
     columns_for,
     empty_lines,
+    entries_of,
     group_line,
     heading,
     legend_line,
@@ -66,7 +68,7 @@ class BoardList(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.rows: Sequence[Row] = ()
         self.cursor: Key | None = None
-        self._entries: list[Row | tuple[str, int]] = []
+        self._entries: list[Row | Group] = []
         self._lines_of: dict[Key, int] = {}
         self._columns: Columns | None = None
         self._empty: Sequence[Line] = ()
@@ -81,11 +83,7 @@ class BoardList(ScrollView, can_focus=True):
         """Show other rows; the cursor stays on its model, and only where that is gone, on its line."""
         width = self.scrollable_content_region.width
         self.rows = rows
-        self._entries = []
-        for row in rows:
-            if grouped and (not self._entries or self._benchmark_of(self._entries[-1]) != row.benchmark):
-                self._entries.append((row.benchmark, sum(other.benchmark == row.benchmark for other in rows)))
-            self._entries.append(row)
+        self._entries = entries_of(rows, grouped=grouped)
         self._lines_of = {e.key: index for index, e in enumerate(self._entries) if isinstance(e, Row)}
         self._empty = () if rows else empty(width)
         if rows and (self.cursor is None or self.cursor not in self._lines_of):
@@ -95,10 +93,6 @@ class BoardList(ScrollView, can_focus=True):
         self.virtual_size = Size(width, len(self._entries) or len(self._empty))
         self._keep_in_sight()
         self.refresh()
-
-    @staticmethod
-    def _benchmark_of(entry: Row | tuple[str, int]) -> str:
-        return entry.benchmark if isinstance(entry, Row) else entry[0]
 
     @property
     def chosen(self) -> Row | None:
@@ -117,7 +111,7 @@ class BoardList(ScrollView, can_focus=True):
             if isinstance(entry, Row):
                 content = row_line(entry, self._columns, self.chosen, width)
             else:
-                content = group_line(*entry, width)
+                content = group_line(entry, width)
         return strip_for(self, content, width)
 
     def _keep_in_sight(self) -> None:

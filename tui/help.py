@@ -55,7 +55,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One pane."""
-        yield Pane("Help", id="help")
+        yield Pane("Help", id="help", classes="pane")
 
     def on_mount(self) -> None:
         """Fill it."""

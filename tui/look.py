@@ -45,7 +45,7 @@ Screen { background: $background; color: $foreground; layout: vertical; }
 #footer { height: 1; padding: 0 1; }
 #body { height: 1fr; }
 #main { width: 1fr; }
-#side { width: 40%; min-width: 38; max-width: 58; }
+#side { width: 38%; min-width: 38; max-width: 58; }
 App.-one #side, App.-one #main { width: 100%; max-width: 100%; }
 
 .pane {
@@ -80,8 +80,8 @@ App.-one #today { height: 1fr; }
 }
 #filter { height: 1; border: none; padding: 0; background: $panel; margin: 0 0 0 0; }
 
-HelpScreen { align: center middle; }
-#help { width: 84; max-width: 100%; height: 34; max-height: 100%; background: $background; }
+HelpScreen { align: center middle; background: $background 70%; }
+#help { width: 84; max-width: 100%; height: auto; max-height: 100%; }
 
 .paint--text { color: $foreground; }
 .paint--muted { color: $muted; }

@@ -52,8 +52,8 @@ class Pane(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(ROLES)
 
-    def __init__(self, title: str, *, id: str) -> None:  # noqa: A002  (Textual's word)
-        super().__init__(id=id)
+    def __init__(self, title: str, *, id: str, classes: str = "") -> None:  # noqa: A002  (Textual's word)
+        super().__init__(id=id, classes=classes)
         self.border_title = Content(title)
         self._draw: Draw = lambda _width: ()
         self._lines: Sequence[Line] = ()

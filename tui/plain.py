@@ -79,22 +79,25 @@ def cut_middle(text: str, width: int) -> str:
     return set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail
 
 
-def wrapped(text: str, width: int, *, most: int = 6) -> list[str]:
-    """Plain `text` broken at spaces into lines of at most `width` cells, at most `most` of them."""
+def wrapped(text: str, width: int, *, first: int | None = None, most: int = 6) -> list[str]:
+    """Plain `text` broken at spaces into at most `most` lines of at most `width` cells, the first of `first`."""
     width = max(1, width)
+    room = width if first is None else max(1, first)
     lines: list[str] = []
     line = ""
     for word in plain(text).split():
-        if line and cell_len(line) + 1 + cell_len(word) <= width:
+        if line and cell_len(line) + 1 + cell_len(word) <= room:
             line = f"{line} {word}"
             continue
         if line:
             lines.append(line)
-        while cell_len(word) > width and len(lines) <= most:
-            piece = _head(word, width)
+            room = width
+        rest = word
+        while cell_len(rest) > room and len(lines) <= most:
+            piece = _head(rest, room)
             lines.append(piece)
-            word = word[len(piece) :]  # noqa: PLW2901  (what is left of the word)
-        line = word
+            rest, room = rest[len(piece) :], width
+        line = rest
     if line:
         lines.append(line)
     if len(lines) > most:

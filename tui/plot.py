@@ -74,10 +74,10 @@ def range_plot(row: Row, axis: Axis, width: int) -> Line:
         signs[axis.column(tick, width)] = ("·", "faint")
     dashed = row.provisional
     _stroke(signs, axis, (row.low, row.high), "╌" if dashed else "─", "text")
+    _stroke(signs, axis, (row.fp_low, row.fp_high), "╍" if dashed else "━", "accent")
     ends = _columns(axis, (row.low, row.high), width)
     if ends is not None and ends[0] < ends[1]:
         signs[ends[0]], signs[ends[1]] = ("├", "text"), ("┤", "text")
-    _stroke(signs, axis, (row.fp_low, row.fp_high), "╍" if dashed else "━", "accent")
     if row.score is not None and math.isfinite(row.score):
         hollow = row.status == "DISPUTED"
         signs[axis.column(row.score, width)] = ("○" if hollow else "●", "look" if hollow else "accent")

@@ -69,6 +69,8 @@ def task_sign(task: Task) -> Sign:
         if not task.counted:
             revealed = sum(runner.revealed for runner in task.runners)
             return Sign("·", f"{revealed} of {task.quorum} revealed" if revealed else "running", "muted")
+        if not task.agreeing:
+            return Sign("~", f"{task.counted} counted, {task.quorum} must agree", "text")
         firm = ", firm" if task.firm else ""
         return Sign("~", f"{task.agreeing} of {task.counted} agree{firm}", "text")
     sign = VERDICTS.get(task.state) or unknown(task.state)

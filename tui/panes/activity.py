@@ -5,6 +5,8 @@ from tui.plain import wrapped
 from tui.view import View
 from tui.words import LEVELS, moment, unknown
 
+ROOMY = 44
+
 
 def activity_lines(view: View, width: int) -> list[Line]:
     """One entry after the other: time, glyph, sentence; long sentences go on under themselves."""
@@ -15,8 +17,10 @@ def activity_lines(view: View, width: int) -> list[Line]:
     for activity in reversed(view.activities):
         sign = LEVELS.get(activity.level) or unknown(activity.level)
         when = moment(activity.time)
-        indent = len(when) + 3
-        first, *rest = wrapped(activity.text or activity.code, max(12, width - indent), most=4)
+        before = len(when) + 3
+        # In a narrow column a hanging indent as wide as the time would leave no room for words.
+        indent = before if width >= ROOMY else 2
+        first, *rest = wrapped(activity.text or activity.code, width - indent, first=width - before, most=4)
         style = "text" if sign.style in ("muted", "accent") else sign.style
         lines.append(line(span(f"{when} ", "muted"), span(f"{sign.glyph} ", sign.style), span(first, style)))
         lines.extend(line(" " * indent, span(text, style)) for text in rest)

@@ -1,6 +1,7 @@
 """The board's table: its columns, one row, its heading and its legend. Only rows in sight are ever drawn."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from msgspec import Struct
 from rich.cells import cell_len
@@ -30,6 +31,26 @@ class Columns(Struct, frozen=True):
     questions: int
     state: int
     axis: Axis
+
+
+class Group(Struct, frozen=True):
+    """A benchmark on the board: how many models are shown, how many questions it has (0: not known)."""
+
+    benchmark: str
+    models: int
+    questions: int
+
+
+def entries_of(rows: Sequence[Row], *, grouped: bool) -> list[Row | Group]:
+    """The rows, each benchmark's under its heading if `grouped`. Rows of one benchmark stand together."""
+    if not grouped:
+        return list(rows)
+    entries: list[Row | Group] = []
+    for benchmark, members in groupby(rows, key=lambda row: row.benchmark):
+        listed = list(members)
+        entries.append(Group(benchmark, len(listed), max(row.of for row in listed)))
+        entries += listed
+    return entries
 
 
 def columns_for(rows: Sequence[Row], width: int) -> Columns:
@@ -68,7 +89,7 @@ def heading(columns: Columns) -> Line:
         parts += [*axis_line(columns.axis, columns.plot), span(" ")]
     if columns.questions:
         parts += [
-            cell("n" if columns.questions < 9 else "questions", columns.questions, "muted", right=True),
+            cell("n ", columns.questions, "muted", right=True),
             span(" "),
         ]
     if columns.state > 1:
@@ -101,19 +122,23 @@ def row_line(row: Row, columns: Columns, chosen: Row | None, width: int) -> Line
 
 
 def _questions(row: Row) -> str:
-    return f"{count(row.questions)}/{count(row.of)}" if row.of else count(row.questions)
+    # "=": all there are.
+    return count(row.questions) + ("=" if row.of and row.questions >= row.of else " ")
 
 
-def group_line(benchmark: str, rows: int, width: int) -> Line:
+def group_line(group: Group, width: int) -> Line:
     """The rule above a benchmark's rows."""
-    models = "1 model" if rows == 1 else f"{count(rows)} models"
-    head = line(span(cut_middle(benchmark, max(8, width - 20)), "strong"), span(f" · {models} ", "muted"))
+    benchmark = group.benchmark
+    models = "1 model" if group.models == 1 else f"{count(group.models)} models"
+    if group.questions:
+        models += f" · {count(group.questions)} questions"
+    head = line(span(cut_middle(benchmark, max(8, width - 36)), "strong"), span(f" · {models} ", "muted"))
     return (*head, span("─" * max(0, width - width_of(head)), "faint"))
 
 
 def legend_line(columns: Columns, width: int) -> Line:
     """What the signs mean; the glyphs only where the words have no room."""
-    texts = ["┊ not separable from ▸", "thin: questions like these, thick: these questions"]
+    texts = ["┊ not separable from ▸", "├─ questions like these", "━━ exactly these", "= all asked"]
     if columns.state == 1:
         texts = ["~ provisional", "! disputed", "× failed", "– expired", "┊ not separable from ▸"]
     while len(texts) > 1 and len("   ".join(texts)) > width:
@@ -146,7 +171,9 @@ def empty_lines(view: View, query: Query, now: Instant, width: int) -> list[Line
         texts = [f"No model has been measured on {query.benchmark}.", "← → another benchmark."]
     elif view.board is None:
         waits = view.link.phase(now) is Phase.DOWN
-        texts = ["Nothing is known yet." if waits else "Asking for the board …"]
+        texts = ["Asking for the board …"]
+        if waits:
+            texts = ["Nothing is known yet.", "`peerboard run` starts a node, `peerboard demo` a whole network."]
     else:
         texts = ["No model has been measured yet."]
         epoch = None if view.status is None else view.status.epoch

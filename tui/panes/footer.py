@@ -16,10 +16,10 @@ def footer(view: View, pane: str, width: int) -> Line:
         else:
             pieces.append(Piece(_key(letter, _WORDS[name]), 2))
     paused = view.status is not None and view.status.state == "paused"
-    keys = [("/", "filter", 4), ("s", "sort", 6), ("⏎", "open", 5)]
+    keys = [("/", "filter", 4), ("s", "sort", 7), ("⏎", "open", 6)]
     if view.is_node:
         keys.append(("space", "resume" if paused else "pause", 4))
-    keys += [("^p", "commands", 7), ("q", "close", 4), ("?", "help", 3)]
+    keys += [("^p", "commands", 8), ("q", "close", 5), ("?", "help", 3)]
     pieces += [Piece(_key(key, word), importance) for key, word, importance in keys]
     return strip_of(pieces, width, gap="  ")
 

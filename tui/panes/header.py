@@ -13,8 +13,8 @@ def header(view: View, now: Instant, width: int) -> Line:
     status = view.status
     if status is not None:
         pieces = _status_pieces(status, view, now)
-    elif width >= 60:
-        pieces.append(Piece(line(span("learning about the network", "muted")), 7))
+    else:
+        pieces.append(Piece(line(span("no daemon yet", "muted")), 7))
     pieces.append(Piece(connection(view, now), 0))
     return strip_of(pieces, width)
 
@@ -30,6 +30,9 @@ def _status_pieces(status: Status, view: View, now: Instant) -> list[Piece]:
         word += " · " + " + ".join(reason.code for reason in status.reasons)
     if status.role != "node":
         word = f"● {status.role.upper()}"
+    style = sign.style
+    if view.link.phase(now) is Phase.DOWN:
+        word, style = f"○ was {sign.word if status.role == 'node' else status.role}", "muted"
     pieces = [Piece(line(span("peerboard ", "muted"), span(network, "strong")), 4)]
     if status.epoch is None:
         pieces.append(Piece(line(span("before the first epoch", "muted")), 3))
@@ -39,7 +42,7 @@ def _status_pieces(status: Status, view: View, now: Instant) -> list[Piece]:
         if status.epoch.leaderless:
             epoch.append(span(" · ! leaderless", "look"))
         pieces.append(Piece(tuple(epoch), 2))
-    pieces.append(Piece(line(span(word, sign.style)), 1))
+    pieces.append(Piece(line(span(word, style)), 1))
     pieces.append(Piece(line(f"{count(status.peers)} {'peer' if status.peers == 1 else 'peers'}"), 5))
     if status.log is not None:
         pieces.append(Piece(line(f"log {count(status.log.size)}"), 7))

@@ -15,13 +15,13 @@ def model_lines(view: View, key: tuple[str, str] | None, width: int) -> list[Lin
     if row is None:
         return [line(span("No model is chosen: move the cursor on the board and press enter.", "muted"))]
     lines = [line(span(cut_middle(row.title, width), "strong"))]
-    facts = [cut_middle(row.model, max(20, width - 30))] if row.model and row.model != row.name else []
-    if row.parameters is not None:
-        facts.append(_size(row.parameters))
-    if row.quantisation:
-        facts.append(row.quantisation)
+    facts = [_size(row.parameters)] if row.parameters is not None else []
+    facts += [row.quantisation] if row.quantisation else []
     facts.append(f"id {row.id[:12]}")
-    lines += [cropped(line(span(" · ".join(facts), "muted")), width), BLANK]
+    lines.append(cropped(line(span(" · ".join(facts), "muted")), width))
+    if row.model and row.model != row.name:
+        lines.append(line(span(cut_middle(row.model, width), "muted")))
+    lines.append(BLANK)
     standings = [other for other in view.rows if other.id == row.id]
     plot = max(10, min(40, width - 42))
     axis = axis_of(standings)

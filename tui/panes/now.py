@@ -1,10 +1,12 @@
 """What this machine does right now, and where the epoch stands."""
 
+from rich.cells import cell_len
+
 from tui.answers import Epoch, Status
-from tui.lines import BLANK, Line, Span, cropped, line, span
+from tui.lines import BLANK, Line, Span, cropped, line, span, width_of
 from tui.link import Instant
 from tui.panes.header import seconds_since
-from tui.plain import cut_middle, wrapped
+from tui.plain import cut_middle, plain, wrapped
 from tui.plot import gauge
 from tui.view import View
 from tui.words import clock, count, left, reason_sentence
@@ -31,7 +33,10 @@ def now_lines(view: View, now: Instant, width: int) -> list[Line]:
         sentence = "Before the first mark: no epoch is open."
         lines.extend(line(span(text, "muted")) for text in wrapped(sentence, width))
         return lines
-    return [*lines, *_epoch(status.epoch, status.epoch.ends_in_s - seconds_since(view, now), now, width)]
+    said = now if view.status_at is None else view.status_at
+    closes = said.wall + status.epoch.ends_in_s
+    remaining = status.epoch.ends_in_s - seconds_since(view, now)
+    return [*lines, *_epoch(status.epoch, remaining, closes, width)]
 
 
 def _current(status: Status, width: int) -> list[Line]:
@@ -48,8 +53,8 @@ def _current(status: Status, width: int) -> list[Line]:
     if current is None:
         sentence = _WAITING.get(status.state, status.state.replace("_", " "))
         return [line(text) for text in wrapped(sentence, width)]
-    bench = cut_middle(current.benchmark, max(8, width // 3))
-    name = cut_middle(current.model, width - len(bench) - 3)
+    bench = cut_middle(current.benchmark, max(8, width // 3, width - 3 - cell_len(plain(current.model))))
+    name = cut_middle(current.model, width - cell_len(bench) - 3)
     speed = "" if current.tokens_per_s is None else f"   {current.tokens_per_s:,.0f} tok/s"
     share = current.done / current.total if current.total else 0.0
     bar = gauge(share, max(8, min(width, 48)))
@@ -64,32 +69,31 @@ def _by_user(status: Status) -> bool:
     return any(reason.code == "USER" for reason in status.reasons)
 
 
-def _epoch(epoch: Epoch, remaining: float, now: Instant, width: int) -> list[Line]:
-    words = {
-        "evaluate": "evaluating and committing",
-        "sealed": "sealed: no more commitments",
-        "reveal": "revealing",
-    }
+def _epoch(epoch: Epoch, remaining: float, closes: float, width: int) -> list[Line]:
+    words = {"evaluate": "evaluating", "sealed": "sealed", "reveal": "revealing"}
     head = line(
         span("epoch "),
         span(count(epoch.number), "strong"),
         span(f" · {words.get(epoch.phase, epoch.phase)}"),
     )
     if not epoch.length_s or epoch.length_s <= 0:
-        end = line(span(f"closes in {left(remaining)}, at {clock(now.wall + max(0.0, remaining))}", "muted"))
+        end = line(span(f"closes in {left(remaining)}, at {clock(closes)}", "muted"))
         return [cropped(head, width), _phases(epoch.phase), end]
     done = min(1.0, max(0.0, 1 - remaining / epoch.length_s))
-    start = now.wall + remaining - epoch.length_s
+    start = closes - epoch.length_s
     seconds = epoch.length_s < 1200
     commit, reveal = (clock(start + epoch.length_s * part, seconds=seconds) for part in (SEALED_AT, REVEALED_AT))
-    ends = clock(start + epoch.length_s, seconds=seconds)
-    times = line(
+    ends = clock(closes, seconds=seconds)
+    times = [
         span(f"commit by {commit}", "text" if done < SEALED_AT else "muted"),
-        span(" · ", "muted"),
         span(f"reveal {reveal}", "muted" if done < SEALED_AT else "text"),
-        span(f" · close {ends}", "muted"),
-    )
-    return [cropped(head, width), _timeline(done, max(12, min(width, 48))), cropped(times, width)]
+        span(f"close {ends}", "muted"),
+    ]
+    dot = span(" · ", "muted")
+    told = [line(times[0], dot, times[1], dot, times[2])]
+    if width_of(told[0]) > width:
+        told = [line(times[0]), cropped(line(times[1], dot, times[2]), width)]
+    return [cropped(head, width), _timeline(done, max(12, min(width, 48))), *told]
 
 
 def _phases(phase: str) -> Line:

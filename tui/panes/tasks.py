@@ -34,9 +34,9 @@ def tasks_lines(view: View, width: int) -> list[Line]:
     room = width - marks - sign - 3
     longest = max(len(task.model) for task in tasks.tasks)
     benches = max(len(task.benchmark) for task in tasks.tasks)
-    bench = max(6, min(benches, room // 3)) if room >= 24 else 0
+    bench = max(6, min(benches, room // 3 if room < 30 else max(14, room // 3))) if room >= 24 else 0
     name = max(8, min(longest, room - bench - (1 if bench else 0)))
-    lines = [_head(name, bench, columns, marks)]
+    lines = [_head(name, bench, columns, marks, _ours(tasks.tasks))]
     for task in tasks.tasks:
         parts = [cell(cut_middle(task.model, name), name), span(" ")]
         if bench:
@@ -60,14 +60,18 @@ def _accounts(tasks: tuple[Task, ...]) -> tuple[str, ...]:
     return tuple(account for _, account in sorted(found))
 
 
-def _head(name: int, bench: int, columns: tuple[str, ...] | None, marks: int) -> Line:
+def _ours(tasks: tuple[Task, ...]) -> frozenset[str]:
+    return frozenset(runner.account for task in tasks for runner in task.runners if runner.mine)
+
+
+def _head(name: int, bench: int, columns: tuple[str, ...] | None, marks: int, ours: frozenset[str]) -> Line:
     parts = [cell("model", name, "muted"), span(" ")]
     if bench:
         parts += [cell("benchmark", bench, "muted"), span(" ")]
     if columns is None:
         parts.append(cell("runners", marks, "muted"))
     else:
-        parts += [cell(short(account), COLUMN, "muted") for account in columns]
+        parts += [cell("you" if account in ours else short(account), COLUMN, "muted") for account in columns]
     return (*parts, span(" verdict", "muted"))
 
 

@@ -15,8 +15,8 @@ def today_lines(view: View, width: int) -> list[Line]:
         entries = "" if log is None else f"{count(log.size)} log entries"
         return [cropped(line(entries, span(f" · root {log.root[:12]}" if log and log.root else "", "muted")), width)]
     today = status.today
-    counts = [span(f"{count(today.evaluated)} evaluated"), span(f" · {count(today.counted)} counted")]
-    if today.failed:
-        counts.append(span(f" · {count(today.failed)} failed"))
-    credit = "" if status.credit is None else f"credit {count(status.credit)}"
-    return [cropped(tuple(counts), width), cropped(line(span(credit, "muted")), width)]
+    counts = f"{count(today.evaluated)} evaluated · {count(today.counted)} counted"
+    rest = [f"{count(today.failed)} failed"] if today.failed else []
+    if status.credit is not None:
+        rest.append(f"credit {count(status.credit)}")
+    return [cropped(line(counts), width), cropped(line(span(" · ".join(rest), "muted")), width)]
