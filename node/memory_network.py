@@ -36,6 +36,7 @@ from node.network import (
     Unreachable,
     Validator,
 )
+from node.ungrouped import ungrouped
 
 log = structlog.get_logger(__name__)
 
@@ -44,10 +45,11 @@ log = structlog.get_logger(__name__)
 async def open_memory_hub() -> AsyncIterator["MemoryHub"]:
     """Run a hub; the networks opened on it must be closed before it."""
     hub = MemoryHub()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(hub.pump)
-        yield hub
-        nursery.cancel_scope.cancel()
+    with ungrouped():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.pump)
+            yield hub
+            nursery.cancel_scope.cancel()
 
 
 class MemoryHub:
@@ -75,18 +77,17 @@ class MemoryHub:
         if name in self.networks:
             raise ValueError(f"a network named {name} is open already")
         number = len(self._places) + 1
-        place = self._places.setdefault(
-            name, f"/ip4/10.{number >> 16}.{number >> 8 & 255}.{number & 255}/tcp/4001"
-        )
-        async with trio.open_nursery() as nursery:
-            network = MemoryNetwork(self, name, place, nursery)
-            self.networks[name] = network
-            try:
-                yield network
-            finally:
-                del self.networks[name]
-                network.leave()
-                nursery.cancel_scope.cancel()
+        place = self._places.setdefault(name, f"/ip4/10.{number >> 16}.{number >> 8 & 255}.{number & 255}/tcp/4001")
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                network = MemoryNetwork(self, name, place, nursery)
+                self.networks[name] = network
+                try:
+                    yield network
+                finally:
+                    del self.networks[name]
+                    network.leave()
+                    nursery.cancel_scope.cancel()
 
     def cut(self, one: str, other: str) -> None:
         """Break the link between two peers: it ends, and neither can dial the other until `heal`."""
@@ -192,9 +193,7 @@ class MemoryNetwork:
         await trio.lowlevel.checkpoint()
         joined = self._topics.get(topic)
         if len(data) > MESSAGE_MAXIMUM:
-            raise ValueError(
-                f"a message of {len(data)} bytes is longer than the {MESSAGE_MAXIMUM} that travel"
-            )
+            raise ValueError(f"a message of {len(data)} bytes is longer than the {MESSAGE_MAXIMUM} that travel")
         if joined and not joined.validate(data):
             raise ValueError(f"the own validator of {topic} refuses this message")
         if self._first(topic, data):
@@ -272,9 +271,7 @@ class MemoryNetwork:
     ) -> bytes:
         """See `Network.request`."""
         if len(body) > REQUEST_MAXIMUM:
-            raise ValueError(
-                f"a request of {len(body)} bytes is longer than the {REQUEST_MAXIMUM} that travel"
-            )
+            raise ValueError(f"a request of {len(body)} bytes is longer than the {REQUEST_MAXIMUM} that travel")
         exchange = _Exchange(self.peer, peer)
         with trio.move_on_after(timeout):
             async with self._limits.setdefault(peer, trio.CapacityLimiter(REQUESTS_PER_PEER)):
@@ -290,9 +287,7 @@ class MemoryNetwork:
                     self._exchanges.remove(exchange)
         if isinstance(exchange.outcome, bytes):
             return exchange.outcome
-        raise exchange.outcome or RequestFailed(
-            Reason.TIMED_OUT, f"{peer} did not answer {protocol} in {timeout:g} s."
-        )
+        raise exchange.outcome or RequestFailed(Reason.TIMED_OUT, f"{peer} did not answer {protocol} in {timeout:g} s.")
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """See `Network.serve`."""
@@ -384,9 +379,7 @@ class MemoryNetwork:
         self._handling[client] = under_way + 1
         self._nursery.start_soon(self._handle, handler, client, protocol, body, exchange)
 
-    async def _handle(
-        self, handler: Handler, client: str, protocol: str, body: bytes, exchange: _Exchange
-    ) -> None:
+    async def _handle(self, handler: Handler, client: str, protocol: str, body: bytes, exchange: _Exchange) -> None:
         outcome: bytes | RequestFailed
         try:
             outcome = await handler(client, body)
@@ -399,9 +392,7 @@ class MemoryNetwork:
             if not self._handling[client]:
                 del self._handling[client]
         if isinstance(outcome, bytes) and len(outcome) > RESPONSE_MAXIMUM:
-            outcome = RequestFailed(
-                Reason.TOO_LARGE, f"the response of {self.peer} is over {RESPONSE_MAXIMUM} bytes."
-            )
+            outcome = RequestFailed(Reason.TOO_LARGE, f"the response of {self.peer} is over {RESPONSE_MAXIMUM} bytes.")
         self._hub.send(self.peer, client, lambda: exchange.finish(outcome))
 
     def _reset(self, protocol: str) -> RequestFailed:

@@ -75,11 +75,11 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too large"
 
 
-class Unreachable(Exception):  # noqa: N818  a state of the world, not a mistake
+class Unreachable(Exception):
     """No connection to that address; the text is a sentence for people."""
 
 
-class RequestFailed(Exception):  # noqa: N818
+class RequestFailed(Exception):
     """A request got no response. `reason` for the program, the text for people."""
 
     def __init__(self, reason: Reason, sentence: str) -> None:

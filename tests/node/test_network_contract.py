@@ -1,5 +1,6 @@
 """What every `Network` promises, asked of the in-memory one and of libp2p over real sockets on loopback."""
 
+import hashlib
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -8,6 +9,7 @@ from typing import Protocol
 import pytest
 import trio
 
+from node.libp2p_network import open_libp2p_network
 from node.memory_network import MemoryHub, open_memory_hub
 from node.network import (
     MESSAGE_MAXIMUM,
@@ -47,11 +49,26 @@ class MemoryWorld:
             yield network
 
 
-@pytest.fixture(params=["memory"])
+class Libp2pWorld:
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[Network]:
+        listen = self._places.get(name, "/ip4/127.0.0.1/tcp/0")
+        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), [listen]) as network:
+            self._places[name] = network.addresses[0].partition("/p2p/")[0]
+            yield network
+
+
+@pytest.fixture(params=["memory", "libp2p"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     with trio.fail_after(2 * PATIENCE):
-        async with open_memory_hub() as hub:
-            yield MemoryWorld(hub)
+        if request.param == "libp2p":
+            yield Libp2pWorld()
+        else:
+            async with open_memory_hub() as hub:
+                yield MemoryWorld(hub)
 
 
 @asynccontextmanager
@@ -312,9 +329,7 @@ async def test_requests_and_responses_up_to_the_limits_and_not_beyond(world: Wor
 
     async with chain(world, "a", "b") as (a, b):
         b.serve(ECHO, large)
-        assert (
-            len(await a.request(b.peer, ECHO, bytes(REQUEST_MAXIMUM), timeout=PATIENCE)) == RESPONSE_MAXIMUM
-        )
+        assert len(await a.request(b.peer, ECHO, bytes(REQUEST_MAXIMUM), timeout=PATIENCE)) == RESPONSE_MAXIMUM
         with pytest.raises(RequestFailed) as failure:
             await a.request(b.peer, ECHO, b"+", timeout=PATIENCE)
         assert failure.value.reason == Reason.TOO_LARGE

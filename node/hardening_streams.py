@@ -1,0 +1,175 @@
+"""Deviations from py-libp2p 0.8.1 below gossip: tasks, hosts, muxed connections.
+
+Each class or function says what it replaces and why. `docs/upstream.md` has each as a report.
+"""
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import structlog
+import trio
+
+import node.hardening_import  # noqa: F401  comes before libp2p
+
+# isort: split
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.connection import swarm_connection
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.tools.anyio_service import trio_manager
+
+log = structlog.get_logger(__name__)
+
+STREAMS_PER_CONNECTION = 64
+BUFFERED_PER_CONNECTION = 8 * 1024 * 1024
+
+
+class GuardedHost(BasicHost):  # type: ignore[misc]
+    """A host that no stream of a remote peer can bring down.
+
+    Replaces: `BasicHost._swarm_stream_handler`. Reason: an exception in any inbound stream handler, the
+    library's own included, runs up through the connection's nursery into the swarm's and ends the process.
+    And the number of streams that one peer may hold open is not bounded: here beyond
+    `STREAMS_PER_CONNECTION` at a time each further one is reset at once.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._open: Counter[int] = Counter()
+        super().__init__(*arguments, **named)
+
+    async def _swarm_stream_handler(self, net_stream: Any) -> None:
+        connection = id(net_stream.muxed_conn)
+        self._open[connection] += 1
+        try:
+            if self._open[connection] > STREAMS_PER_CONNECTION:
+                await net_stream.reset()
+                return
+            await super()._swarm_stream_handler(net_stream)
+        except Exception as error:
+            log.debug("an inbound stream failed", peer=str(net_stream.muxed_conn.peer_id), error=repr(error))
+            await _reset(net_stream)
+        finally:
+            self._open[connection] -= 1
+            if not self._open[connection]:
+                del self._open[connection]
+
+
+async def _reset(stream: Any) -> None:
+    with trio.move_on_after(1):
+        try:
+            await stream.reset()
+        except Exception as error:
+            log.debug("a stream could not be reset", error=repr(error))
+
+
+class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
+    """A muxed connection with bounded memory.
+
+    Replaces: `Yamux._read_data_body`, `Yamux._write_frame`. Reason: a peer that ignores its receive window
+    is only warned about, and what it sends is buffered without bound; here a connection whose unread bytes
+    exceed `BUFFERED_PER_CONNECTION` is closed. And each written frame is unpacked again and formatted for a
+    debug line, wanted or not.
+    """
+
+    async def _read_data_body(self, length: int) -> bytes:
+        if length + sum(map(len, self.stream_buffers.values())) > BUFFERED_PER_CONNECTION:
+            log.warning("a peer ignores its receive window; the connection is closed", peer=str(self.peer_id))
+            # The read loop closes the connection on exactly this error.
+            raise trio.TooSlowError
+        return cast(bytes, await super()._read_data_body(length))
+
+    async def _write_frame(self, data: bytes) -> None:
+        async with self._write_lock:
+            await self.secured_conn.write(data)
+
+
+async def _send_batched_window_update(stream: Any, *, bytes_read: int = 0) -> None:
+    """Give receive window back half a window at a time.
+
+    Replaces: `YamuxStream._auto_tune_and_send_window_update`. Reason: the original sends a WINDOW_UPDATE
+    frame for nearly every read, each encrypted and written by itself: about a third of the CPU time of a
+    gossip message.
+    """
+    stream._pending_recv_release += bytes_read
+    released = stream._pending_recv_release
+    if released >= yamux.DEFAULT_WINDOW_SIZE // 2:
+        stream._pending_recv_release = 0
+        stream.recv_window += released
+        await stream.send_window_update(released, skip_lock=True)
+
+
+def _contained(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(work)
+    async def contained(*arguments: Any) -> None:
+        try:
+            await work(*arguments)
+        except Exception as error:
+            log.warning("a task of the library failed", task=work.__qualname__, error=repr(error))
+
+    return contained
+
+
+_run_task = trio_manager.TrioManager.run_task
+_schedule_task = trio_manager.TrioManager._schedule_task
+
+
+def _run_contained_task(
+    manager: Any, work: Any, *arguments: Any, daemon: bool = False, name: str | None = None, _internal: bool = False
+) -> None:
+    """Run a task whose failure ends only itself.
+
+    Replaces: `TrioManager.run_task` for all but a service's own main loop and its daemons. Reason: an
+    exception in the task of one peer or one message cancels the whole service, and with it the node.
+    """
+    chosen = work if daemon or _internal else _contained(work)
+    _run_task(manager, chosen, *arguments, daemon=daemon, name=name, _internal=_internal)
+
+
+def _schedule_unless_closed(manager: Any, task: Any) -> None:
+    """Drop a task that comes while the service ends.
+
+    Replaces: `TrioManager._schedule_task`. Reason: under load, shutdown raises `Nursery is closed to new
+    arrivals` out of whatever connection or stream is being handled at that moment.
+    """
+    try:
+        _schedule_task(manager, task)
+    except (RuntimeError, trio_manager.LifecycleError) as error:
+        log.debug("a task came too late", task=str(task), error=repr(error))
+
+
+def forget_failed_dial(swarm: Swarm, peer: ID) -> None:
+    """Allow the peer to be dialled now.
+
+    Replaces: nothing; to be called before each dial. Reason: after one failed dial the swarm refuses
+    further ones for 60 s (`_NegativePeerCache`), and it dials all addresses that it ever heard of rather
+    than the one that is asked for.
+    """
+    swarm._negative_peer_cache.evict(str(peer))
+    swarm.peerstore.clear_addrs(peer)
+
+
+class NoAutoConnector(AutoConnector):  # type: ignore[misc]
+    """Dials nobody.
+
+    Replaces: `AutoConnector.maybe_connect`. Reason: whatever the marks are set to, the library dials every
+    address that any peer ever named, until the count is halfway between them. Whom to dial is decided in
+    `node.reach`.
+    """
+
+    async def maybe_connect(self) -> None:
+        """Do nothing."""
+
+
+def apply_stream_deviations() -> None:
+    """Put the functions above in place of the library's. Doing it twice is the same as once."""
+    yamux.YamuxStream._auto_tune_and_send_window_update = _send_batched_window_update
+    trio_manager.TrioManager.run_task = _run_contained_task
+    trio_manager.TrioManager._schedule_task = _schedule_unless_closed
+    # `logging.debug` of the module logging installs a handler on the root logger at its first call, so that every
+    # library's warnings would appear on standard error; a logger has the same methods and no such effect.
+    swarm_connection.logging = logging.getLogger("libp2p.network.connection")
