@@ -10,18 +10,19 @@ from node.bulletin import Level
 from node.core import Core
 from node.replica import epoch_of
 from protocol import ledger
-from protocol.checkpoint import CheckpointKeys
+from protocol.checkpoint import Checkpoint, sign_checkpoint
 from protocol.envelope import Envelope, seal
 from protocol.epochs import hash_chain
 from protocol.merkle import leaf_hash
 from protocol.messages import Delegation
+from protocol.notes import SignerKey
 from protocol.signing import PrivateKey
 
 APPEND_SECONDS = 0.25
 MOST_PER_APPEND = 4000
 
 
-class ChainExhausted(Exception):  # noqa: N818
+class ChainExhausted(Exception):
     """Every preimage of the hash chain is revealed: the log needs a succession."""
 
 
@@ -37,7 +38,7 @@ class LogWriter:
         self._chain = hash_chain(chain_seed, genesis.chain_length)
         if self._chain[-1] != genesis.chain_anchor or key.public != genesis.log_key:
             raise ValueError("the log key or the hash chain's seed is not the one of this genesis")
-        self._keys = CheckpointKeys(genesis.name, genesis.log_key)
+        self._signer = SignerKey(genesis.log_verifier.name, key)
         self._waits_for = waits_for
         self._waits_seconds = waits_seconds
 
@@ -92,7 +93,9 @@ class LogWriter:
             return
         replica, store = self._core.replica, self._core.store
         frontier = replica.state.frontier.extend(leaf_hash(entry.data) for entry in entries)
-        note = self._keys.sign(self._key, frontier.size, frontier.root)
+        note = sign_checkpoint(
+            Checkpoint(self._signer.verifier.name, frontier.size, frontier.root), self._signer
+        ).encode()
         rows = [(entry.id, entry.data) for entry in entries]
         await store.append_log(replica.size, rows, note, self._core.clock.now())
         self._core.log_reader.note = note

@@ -37,7 +37,7 @@ class Answers:
         head = state.head
         self._network = state.genesis.id.hex()
         self._checkpoint = {"size": head[0], "root": head[1].hex(), "epoch": head[2]} if head else None
-        rows = [_row(state, row) for row in scores.board(state)]
+        rows = [board_row(state, row) for row in scores.board(state.benchmarks, state.standings)]
         self._parts = {
             "leaderboard": {"epoch": state.last_closed, "rows": rows},
             "models": {"models": [{**_model(e.model), "dormant": e.dormant} for _, e in sorted(state.models.items())]},
@@ -78,7 +78,7 @@ def _runners(state: State) -> list[Json]:
     ]
 
 
-def _row(state: State, row: scores.Row) -> Json:
+def board_row(state: State, row: scores.Row) -> Json:
     model = state.models[row.subject.model].model
     benchmark = state.benchmarks[row.subject.benchmark]
     return {

@@ -23,6 +23,10 @@ class Clock:
         """Read the machine's wall clock again."""
         self._offset = time.time() - trio.current_time()
 
+    def move_on_at(self, unix_time: float) -> trio.CancelScope:
+        """A scope that is cancelled at a Unix time, at once if it is past."""
+        return trio.move_on_at(unix_time - self._offset)
+
     async def sleep_until(self, unix_time: float) -> None:
         """Return at a Unix time, at once if it is past."""
         await trio.sleep_until(unix_time - self._offset)

@@ -17,7 +17,6 @@ from node.network import Network, RequestFailed
 from node.replica import Replica
 from node.store import Store, open_store
 from node.timetable import Timetable
-from protocol.checkpoint import CheckpointKeys
 from protocol.envelope import open_envelope
 from protocol.genesis import Genesis
 
@@ -74,17 +73,16 @@ class Core:
 
 
 @asynccontextmanager
-async def open_core(genesis: Genesis, network: Network, store_file: Path, clock: Clock, bulletin: Bulletin) -> AsyncIterator[Core]:
+async def open_core(
+    genesis: Genesis, network: Network, store_file: Path, clock: Clock, bulletin: Bulletin
+) -> AsyncIterator[Core]:
     """A core with everything folded that its store keeps. Raises `StoreFailed`."""
     async with open_store(store_file) as store:
         replica = Replica(genesis, bulletin)
         gossiper = Gossiper(network, replica, store, clock, bulletin)
-        keys = CheckpointKeys(genesis.name, genesis.log_key)
-        log_reader = LogReader(network, replica, store, clock, bulletin, keys)
+        log_reader = LogReader(network, replica, store, clock, bulletin)
         exchange = Exchange(network, replica, gossiper)
         await log_reader.load()
         for data in await store.kept():
             replica.take(open_envelope(data, genesis.id, check_signature=False))
-        yield Core(
-            network, replica, store, clock, bulletin, gossiper, exchange, log_reader, Timetable(genesis)
-        )
+        yield Core(network, replica, store, clock, bulletin, gossiper, exchange, log_reader, Timetable(genesis))

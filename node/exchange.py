@@ -14,6 +14,7 @@ from protocol.reconciliation import MalformedMessage, Reconciler, respond
 
 from node.gossip import Gossiper
 from node.network import Network
+from node.offload import offload
 from node.replica import Replica, epoch_of
 from protocol import cbor
 from protocol.definitions import Digest
@@ -110,7 +111,7 @@ class Exchange:
     async def _open(self, given: Sequence[bytes]) -> list[Envelope]:
         """Signatures are checked in a thread. Raises `Rejected` at the first that is wrong."""
         network = self._replica.genesis.id
-        return await trio.to_thread.run_sync(lambda: [open_envelope(data, network) for data in given])
+        return await offload(lambda: [open_envelope(data, network) for data in given])
 
 
 def _portion(envelopes: list[Envelope]) -> tuple[list[Envelope], list[Envelope]]:

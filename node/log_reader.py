@@ -4,6 +4,8 @@ A checkpoint that its author signed for another history than the one known here 
 history known here stays.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import trio
@@ -12,13 +14,15 @@ from msgspec import Meta, Struct
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
 from node.network import Network, RequestFailed
+from node.offload import offload
 from node.replica import Replica
 from node.store import Store
 from protocol import cbor
-from protocol.checkpoint import Checkpoint, CheckpointKeys
+from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.definitions import Count
 from protocol.envelope import MAX_BYTES, Envelope, open_envelope
 from protocol.merkle import leaf_hash
+from protocol.notes import InvalidNote
 from protocol.rejections import Rejected
 
 LOG = "/peerboard/log/1"
@@ -42,27 +46,23 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True):
 class Portion(Struct, frozen=True, forbid_unknown_fields=True):
     """The newest checkpoint (empty where there is none) and entries."""
 
-    note: Annotated[str, Meta(max_length=NOTE_BYTES)]
-    entries: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)
-    ]
+    note: Annotated[bytes, Meta(max_length=NOTE_BYTES)]
+    entries: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)]
 
 
 class LogReader:
     """Keeps this node's prefix of the log up to date, and serves it to peers."""
 
-    def __init__(
-        self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin, keys: CheckpointKeys
-    ) -> None:
+    def __init__(self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin) -> None:
         self._network = network
         self._replica = replica
         self._store = store
         self._clock = clock
         self._bulletin = bulletin
-        self._keys = keys
+        self._key = replica.genesis.log_verifier
         self._one_at_a_time = trio.Lock()
         self._topic = checkpoints_topic(replica.genesis.id)
-        self.note = ""
+        self.note = b""
         """The newest checkpoint that this node's log reaches."""
         self.heard = -float("inf")
         """When the newest checkpoint arrived, Unix time."""
@@ -70,7 +70,7 @@ class LogReader:
 
     async def load(self) -> None:
         """Fold what the store keeps of the log, without checking its signatures again."""
-        self.note = await self._store.checkpoint() or ""
+        self.note = await self._store.checkpoint() or b""
         network = self._replica.genesis.id
         while entries := await self._store.log_entries(self._replica.size, PORTION_ENTRIES):
             opened = [open_envelope(data, network, check_signature=False) for data in entries]
@@ -82,7 +82,7 @@ class LogReader:
         async with self._network.subscribe(self._topic, self._is_valid, queue=64) as channel:
             task_status.started()
             async for message in channel:
-                checkpoint = self._keys.open(message.data.decode())
+                checkpoint = open_checkpoint(message.data, self._key).checkpoint
                 if checkpoint.size > self._replica.size:
                     await self.catch_up(message.sender)
                 else:
@@ -90,7 +90,7 @@ class LogReader:
 
     async def announce(self) -> None:
         """Send this node's checkpoint to its neighbours: what the log's publisher does after each append."""
-        await self._network.publish(self._topic, self.note.encode())
+        await self._network.publish(self._topic, self.note)
 
     async def catch_up(self, peer: str) -> None:
         """Fetch what a peer has of the log beyond this node's prefix. What is wrong with it is told, not raised."""
@@ -99,21 +99,21 @@ class LogReader:
                 await self._fetch(peer)
             except RequestFailed:
                 return  # another peer, or the next round
-            except Rejected as error:
+            except (Rejected, InvalidNote) as error:
                 self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
 
     async def _fetch(self, peer: str) -> None:
         entries: list[Envelope] = []
         frontier = self._replica.state.frontier
         target: Checkpoint | None = None
-        note = ""
+        note = b""
         while target is None or frontier.size < target.size:
             ask = Ask(frontier.size, PORTION_ENTRIES)
             portion = cbor.decode(await self._network.request(peer, LOG, cbor.encode(ask)), Portion)
             if not portion.note:
                 return
             if target is None:
-                note, target = portion.note, self._keys.open(portion.note)
+                note, target = portion.note, open_checkpoint(portion.note, self._key).checkpoint
                 if target.size <= frontier.size:
                     self._judge(target)
                     return
@@ -121,7 +121,7 @@ class LogReader:
             if not fresh:
                 return
             network = self._replica.genesis.id
-            entries += await trio.to_thread.run_sync(lambda: [open_envelope(data, network) for data in fresh])  # noqa: B023
+            entries += await offload(partial(_open_all, fresh, network))
             frontier = frontier.extend(leaf_hash(data) for data in fresh)
         if frontier.root != target.root:
             self._tell_fork(target)
@@ -151,8 +151,8 @@ class LogReader:
 
     def _is_valid(self, data: bytes) -> bool:
         try:
-            self._keys.open(data.decode())
-        except (Rejected, UnicodeDecodeError):
+            open_checkpoint(data, self._key)
+        except InvalidNote:
             return False
         return True
 
@@ -165,3 +165,7 @@ class LogReader:
                 break
             entries.append(data)
         return cbor.encode(Portion(note, tuple(entries)))
+
+
+def _open_all(entries: Sequence[bytes], network: bytes) -> list[Envelope]:
+    return [open_envelope(data, network) for data in entries]

@@ -69,6 +69,7 @@ class Scheduler:
     async def run(self) -> None:
         """Work epoch after epoch until cancelled."""
         await self.announce()
+        await self._clock.sleep_until(self._timetable.start(0))
         while True:
             epoch = self._timetable.epoch_at(self._clock.now())
             if plan := await self._await_plan(epoch):
@@ -99,7 +100,7 @@ class Scheduler:
         return plan
 
     async def _mark_comes(self, epoch: int, until: float) -> bool:
-        with trio.move_on_after(until - self._clock.now()):
+        with self._clock.move_on_at(until):
             while not self._is_marked(epoch):
                 await self._replica.next_mark()
         return self._replica.marked_epoch == epoch
@@ -149,7 +150,7 @@ class Scheduler:
         if not mine:
             return
         done = await self._batches.kept(plan)
-        with trio.move_on_after(self._timetable.commit_by(plan.epoch) - self._clock.now()):
+        with self._clock.move_on_at(self._timetable.commit_by(plan.epoch)):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._claim, plan, mine, done)
                 for task in mine:

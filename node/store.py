@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import sqlite_utils
 import trio
 
+from node.offload import offload
+
 T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
 CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
-CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS salts (epoch INTEGER PRIMARY KEY, salt BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS work (task BLOB PRIMARY KEY, epoch INTEGER NOT NULL, result BLOB, run BLOB);
 CREATE TABLE IF NOT EXISTS batches (
@@ -30,7 +32,7 @@ CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
 """
 
 
-class StoreFailed(Exception):  # noqa: N818
+class StoreFailed(Exception):
     """The store could not be read or written. `full`: for want of disk space; the text says what to do."""
 
     def __init__(self, sentence: str, *, full: bool) -> None:
@@ -41,7 +43,7 @@ class StoreFailed(Exception):  # noqa: N818
 @asynccontextmanager
 async def open_store(file: Path) -> AsyncIterator["Store"]:
     """Open or make the store; raises `StoreFailed` where the file is damaged or cannot be written."""
-    store = await trio.to_thread.run_sync(_connect, file)
+    store = await offload(partial(_connect, file))
     try:
         yield store
     finally:
@@ -84,7 +86,7 @@ class Store:
 
     # ---- the log
 
-    async def append_log(self, start: int, entries: Sequence[tuple[bytes, bytes]], note: str, now: float) -> None:
+    async def append_log(self, start: int, entries: Sequence[tuple[bytes, bytes]], note: bytes, now: float) -> None:
         """Keep (id, data) of the entries from position `start` on, and the checkpoint that covers them."""
 
         def write() -> None:
@@ -103,10 +105,10 @@ class Store:
         """How many entries are kept."""
         return int((await self._rows("SELECT count(*) FROM log"))[0][0])
 
-    async def checkpoint(self) -> str | None:
+    async def checkpoint(self) -> bytes | None:
         """The newest signed checkpoint, if there is one."""
         rows = await self._rows("SELECT note FROM checkpoint")
-        return rows[0][0] if rows else None
+        return bytes(rows[0][0]) if rows else None
 
     # ---- envelopes beyond it
 
@@ -193,6 +195,6 @@ class Store:
     async def _run(self, call: Callable[[], T]) -> T:
         async with self._one_at_a_time:
             try:
-                return await trio.to_thread.run_sync(partial(call))
+                return await offload(call)
             except (sqlite3.Error, OSError) as error:
                 raise _failure(error, self._file) from error

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from node.answers import board_row
 from node.replica import Replica
-from protocol.lifecycle import Event
+from protocol import scores
+from protocol.lifecycle import Event, TaskState
 from protocol.overlay import Provisional
+from protocol.state import Standing
 
 Json = dict[str, Any]
 
@@ -61,3 +64,21 @@ def _task(replica: Replica, seen: Provisional, account: bytes | None, shares: di
             for rank, who in enumerate(task.ranking)
         ],
     }
+
+
+def live_leaderboard(replica: Replica, epoch: int | None) -> Json:
+    """The board with what the open epoch would add if it closed now; such rows are `provisional`."""
+    state = replica.state
+    standings = dict(state.standings)
+    changed = set()
+    plan = replica.plan(epoch) if epoch is not None else None
+    for task in plan.tasks.values() if plan else ():
+        verdict = replica.overlay.provisional(task).verdict
+        if verdict.event is Event.CLOSED_DONE:
+            old = standings.get(task.subject, Standing())
+            answers = old.answers | dict(zip(task.questions, verdict.medians, strict=True))
+            judges = old.judges | set(verdict.agreeing)
+            standings[task.subject] = Standing(answers, judges, TaskState.DONE, task.epoch)
+            changed.add(task.subject)
+    rows = scores.board(state.benchmarks, standings)
+    return {"epoch": epoch, "rows": [board_row(state, row) | {"provisional": row.subject in changed} for row in rows]}

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from protocol import cbor
 from protocol.definitions import Benchmark, Digest, Model, Name, PublicKey, Small
+from protocol.notes import VerifierKey
 from protocol.parameters import Parameters
 from protocol.rejections import Rejected, Rejection
 
@@ -29,6 +30,11 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """The network's id: SHA-256 of the genesis in deterministic CBOR."""
         return hashlib.sha256(cbor.encode(self)).digest()
 
+    @property
+    def log_verifier(self) -> VerifierKey:
+        """The log's key with its name, which is the origin of its checkpoints."""
+        return VerifierKey(log_name(self.id), self.log_key)
+
     def epoch_at(self, unix_time: float) -> int:
         """The epoch whose hour it is by the clock; negative before genesis. For scheduling only."""
         return int((unix_time - self.time) // self.parameters.epoch_seconds)
@@ -36,6 +42,11 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def start_of(self, epoch: int) -> int:
         """Unix seconds at which an epoch begins."""
         return self.time + epoch * self.parameters.epoch_seconds
+
+
+def log_name(network: bytes) -> str:
+    """The origin of a network's checkpoints (C2SP tlog-checkpoint)."""
+    return f"peerboard/{network.hex()}"
 
 
 def read_genesis(data: bytes) -> Genesis:

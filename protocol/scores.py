@@ -6,14 +6,15 @@ was asked already narrows the interval (finite population correction). Two model
 All arithmetic is on integers and fractions, so that every node has the same bytes; percentages are in tenths.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import isqrt
 
 from msgspec import Struct
 
+from protocol.definitions import Benchmark
 from protocol.lifecycle import TaskState
-from protocol.state import Standing, State
+from protocol.state import Standing
 from protocol.tasks import Subject
 
 Z = Fraction(196, 100)
@@ -47,17 +48,17 @@ class Estimate(Struct, frozen=True):
     fp_high: int
 
 
-def board(state: State) -> tuple[Row, ...]:
+def board(benchmarks: Mapping[bytes, Benchmark], standings: Mapping[Subject, Standing]) -> tuple[Row, ...]:
     """All rows with at least one DONE task, by benchmark's name, then ranks, then score downwards, then model id."""
     rows: list[Row] = []
-    for benchmark in state.benchmarks.values():
+    for benchmark in benchmarks.values():
         measured = {
             subject: standing
-            for subject, standing in state.standings.items()
+            for subject, standing in standings.items()
             if subject.benchmark == benchmark.id and standing.answers
         }
         rows += _ranked(measured, benchmark.dataset.questions)
-    names = {key: benchmark.name for key, benchmark in state.benchmarks.items()}
+    names = {key: benchmark.name for key, benchmark in benchmarks.items()}
     rows.sort(
         key=lambda row: (
             names[row.subject.benchmark],

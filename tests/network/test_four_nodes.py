@@ -17,6 +17,7 @@ from node.core import Core, open_core
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
 from node.identity import Identity
 from node.memory_network import MemoryHub, open_memory_hub
+from node.offload import inline
 from node.pauses import Pauses
 from node.scheduler import Scheduler
 from protocol import epochs
@@ -115,9 +116,7 @@ class Participant:
 
 
 @asynccontextmanager
-async def participant(
-    hub: MemoryHub, name: str, fixed: Genesis, folder: Path, clock: Clock
-) -> AsyncIterator[Core]:
+async def participant(hub: MemoryHub, name: str, fixed: Genesis, folder: Path, clock: Clock) -> AsyncIterator[Core]:
     async with hub.open(name) as network:
         bulletin = Bulletin(clock)
         async with open_core(fixed, network, folder / f"{name}.sqlite", clock, bulletin) as core:
@@ -127,7 +126,9 @@ async def participant(
 
 
 def scheduler(core: Core, identity: Identity, evaluator: FixedEvaluator) -> Scheduler:
-    batches = Batches(identity, core.replica, core.store, core.gossiper, entropy=lambda n: sha(identity.device.public)[:n])
+    batches = Batches(
+        identity, core.replica, core.store, core.gossiper, entropy=lambda n: sha(identity.device.public)[:n]
+    )
     return Scheduler(
         identity,
         core.replica,
@@ -149,6 +150,7 @@ async def run_network(
     folder: Path, evaluators: dict[str, FixedEvaluator], epochs_to_run: int, fixed: Genesis
 ) -> list[Participant]:
     """Run a bootstrap and the named nodes for some epochs; everybody as they were at the end."""
+    inline.set(True)
     clock = Clock(START - 5)
     people: list[Participant] = []
     async with AsyncExitStack() as stack:

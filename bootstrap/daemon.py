@@ -1,0 +1,77 @@
+"""The bootstrap: a first peer that writes the log and shows the board, and evaluates nothing."""
+
+from functools import partial
+
+import trio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from bootstrap.log_writer import LogWriter
+from bootstrap.pages import page_routes
+from node.bulletin import Bulletin, Level
+from node.clock import Clock
+from node.control import owner_routes, read_routes, token_required
+from node.core import Core, open_core
+from node.daemon import OpenNetwork, housekeeping
+from node.home import Home
+from node.identity import load_key
+from node.observer import Observer
+from node.pauses import USER, Pauses
+from node.process import announced, new_token, serving, stop_on_signals
+from node.settings import Settings
+from node.supervision import Supervisor
+from protocol.genesis import Genesis
+
+
+async def run_bootstrap(
+    home: Home, settings: Settings, genesis: Genesis, peer_seed: bytes, *, version: str, open_network: OpenNetwork
+) -> None:
+    """Run the public face until it is stopped. Raises as `node.daemon.run_node` does.
+
+    The home's lock is held by the caller; the home holds the log's key and the seed of its hash chain.
+    """
+    clock = Clock()
+    bulletin = Bulletin(clock)
+    stop = trio.Event()
+    async with (
+        open_network(peer_seed, settings.listen) as network,
+        open_core(genesis, network, home.store, clock, bulletin) as core,
+    ):
+        observer = Observer(core, "bootstrap", version, home.folder)
+        key, chain_seed = load_key(home.log_key), bytes.fromhex(home.chain_seed.read_text().strip())
+        writer = LogWriter(core, key, chain_seed, waits_for=settings.first_mark_waits_for)
+        supervisor = Supervisor(bulletin, home.folder)
+        public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
+        pauses = Pauses(bulletin)
+        owner = owner_routes(
+            observer, partial(pauses.begin, USER), partial(pauses.end, USER), partial(_stop, observer, stop)
+        )
+        control = Starlette(routes=[*read_routes(observer), *owner], middleware=[token_required(new_token(home))])
+        async with (
+            serving(public, [f"{settings.web_host}:{settings.web_port}"]) as web,
+            serving(control, [f"127.0.0.1:{settings.control_port}"]) as url,
+            trio.open_nursery() as nursery,
+        ):
+            with announced(home, "bootstrap", url, web=web):
+                nursery.start_soon(stop_on_signals, stop)
+                nursery.start_soon(supervisor.keep, "core", core.run)
+                nursery.start_soon(supervisor.keep, "log writer", writer.run)
+                nursery.start_soon(supervisor.keep, "housekeeping", partial(housekeeping, core))
+                bulletin.tell(Level.OK, "READY", f"The board is at {web}.")
+                await stop.wait()
+                bulletin.tell(Level.NOTE, "STOPPING", "Stopping.")
+                nursery.cancel_scope.cancel()
+
+
+def _checkpoint(core: Core) -> BaseRoute:
+    async def checkpoint(request: Request) -> Response:
+        return PlainTextResponse(core.log_reader.note.decode(), headers={"Cache-Control": "no-cache"})
+
+    return Route("/checkpoint", checkpoint)
+
+
+def _stop(observer: Observer, stop: trio.Event) -> None:
+    observer.stopping = True
+    stop.set()

@@ -1,0 +1,119 @@
+"""The daemon of a volunteer: all services of a node in one nursery."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol
+
+import trio
+from starlette.applications import Starlette
+
+from node.batches import Batches
+from node.bulletin import Bulletin, Level
+from node.clock import Clock
+from node.control import owner_routes, read_routes, token_required
+from node.core import Core, open_core
+from node.disk import watch_disk
+from node.evaluation import Evaluator
+from node.home import Home
+from node.identity import Identity, load_identity
+from node.network import Network
+from node.observer import Observer
+from node.pauses import USER, Pauses
+from node.process import announced, new_token, serving, stop_on_signals
+from node.scheduler import Scheduler
+from node.settings import Settings
+from node.supervision import Supervisor
+from protocol.genesis import Genesis
+from protocol.messages import Profile
+
+MIB = 1 << 20
+
+
+class DiallingNetwork(Network, Protocol):
+    """A network that can keep connections up by itself."""
+
+    async def keep_connected(self, addresses: Sequence[str]) -> None:
+        """Dial these addresses, and again whenever a connection is lost, until cancelled."""
+        ...
+
+
+OpenNetwork = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[DiallingNetwork]]
+"""Opens the transport from the seed of a peer key and the multiaddrs to listen on."""
+OpenEvaluator = Callable[[Home, Settings], AbstractAsyncContextManager[Evaluator]]
+
+
+async def run_node(
+    home: Home,
+    settings: Settings,
+    genesis: Genesis,
+    peer_seed: bytes,
+    *,
+    version: str,
+    open_network: OpenNetwork,
+    open_evaluator: OpenEvaluator,
+) -> None:
+    """Run a node until it is stopped. Raises `StoreFailed`, `KeyFileDamaged`, `OSError`, or `ServiceBroken` for a bug.
+
+    The home's lock is held by the caller.
+    """
+    clock = Clock()
+    bulletin = Bulletin(clock)
+    stop = trio.Event()
+    identity = load_identity(home.account_key, home.device_key)
+    async with (
+        open_network(peer_seed, settings.listen) as network,
+        open_core(genesis, network, home.store, clock, bulletin) as core,
+        open_evaluator(home, settings) as evaluator,
+    ):
+        observer = Observer(core, "node", version, home.folder)
+        pauses = Pauses(bulletin)
+        scheduler = _scheduler(core, identity, evaluator, pauses, settings)
+        observer.account, observer.device = identity.account.public, identity.device.public
+        observer.scheduler, observer.pauses = scheduler, pauses
+        routes = read_routes(observer) + owner_routes(
+            observer, partial(pauses.begin, USER), partial(pauses.end, USER), partial(_stop, observer, stop)
+        )
+        app = Starlette(routes=list(routes), middleware=[token_required(new_token(home))])
+        supervisor = Supervisor(bulletin, home.folder)
+        async with (
+            serving(app, [f"127.0.0.1:{settings.control_port}"]) as url,
+            trio.open_nursery() as nursery,
+        ):
+            with announced(home, "node", url):
+                nursery.start_soon(stop_on_signals, stop)
+                nursery.start_soon(supervisor.keep, "core", core.run)
+                nursery.start_soon(supervisor.keep, "dialling", partial(network.keep_connected, settings.bootstrap))
+                least_free = settings.least_free_disk * MIB
+                nursery.start_soon(supervisor.keep, "disk", partial(watch_disk, home.folder, least_free, pauses))
+                nursery.start_soon(supervisor.keep, "scheduler", scheduler.run)
+                nursery.start_soon(supervisor.keep, "housekeeping", partial(housekeeping, core))
+                bulletin.tell(Level.OK, "READY", f"This node is ready; its home is {home.folder}.")
+                await stop.wait()
+                bulletin.tell(Level.NOTE, "STOPPING", "Stopping.")
+                nursery.cancel_scope.cancel()
+
+
+async def housekeeping(core: Core) -> None:
+    """After each mark forget what nobody can need any more."""
+    while True:
+        await core.replica.next_mark()
+        if core.replica.marked_epoch is not None:
+            await core.store.drop_before(core.replica.marked_epoch - 3)
+
+
+def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pauses, settings: Settings) -> Scheduler:
+    batches = Batches(identity, core.replica, core.store, core.gossiper)
+    offer = partial(_profile, settings)
+    return Scheduler(
+        identity, core.replica, core.gossiper, batches, evaluator, core.clock, core.bulletin, pauses, offer
+    )
+
+
+def _profile(settings: Settings, epoch: int) -> Profile:
+    return Profile(epoch, settings.memory, settings.disk, ("cpu",))
+
+
+def _stop(observer: Observer, stop: trio.Event) -> None:
+    observer.stopping = True
+    stop.set()

@@ -1,0 +1,147 @@
+"""One process, seen from outside: its status, its tasks, its peers."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from node import views
+from node.core import Core
+from node.pauses import Pauses
+from node.scheduler import Scheduler
+
+Json = dict[str, Any]
+STARTING_SECONDS = 2.0
+STALE_EPOCHS = 2
+
+
+@dataclass
+class Observer:
+    """Reads a participant's services; `scheduler` and `account` are None where nothing is evaluated."""
+
+    core: Core
+    role: str
+    version: str
+    home: Path
+    account: bytes | None = None
+    device: bytes | None = None
+    scheduler: Scheduler | None = None
+    pauses: Pauses | None = None
+    stopping: bool = False
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch whose tasks are open: the marked one, or by the clock once nodes go on leaderless."""
+        marked = self.core.replica.marked_epoch
+        if marked is None:
+            return None
+        now = self.core.timetable.epoch_at(self.core.clock.now())
+        leaderless = now > marked and self.core.clock.now() >= self.core.timetable.leaderless_at(now)
+        return now if leaderless and self.core.replica.plan(now) else marked
+
+    def status(self) -> Json:
+        """The `Status` of the API."""
+        replica, network = self.core.replica, self.core.network
+        state = replica.state
+        account = state.accounts.get(self.account) if self.account else None
+        head = state.head
+        age = self.core.clock.now() - self.core.log_reader.heard
+        return {
+            "role": self.role,
+            "version": self.version,
+            "network": {"id": replica.genesis.id.hex(), "name": replica.genesis.name},
+            "account": self.account.hex() if self.account else None,
+            "device": self.device.hex() if self.device else None,
+            "peer": network.peer,
+            "home": str(self.home),
+            "pid": os.getpid(),
+            "state": self._state(),
+            "reasons": [
+                {"code": pause.code, "title": pause.title, "until": pause.until}
+                for pause in (self.pauses.reasons if self.pauses else ())
+            ],
+            "epoch": self._epoch(),
+            "log": {
+                "size": replica.size,
+                "root": state.frontier.root.hex(),
+                "epoch": head[2] if head else None,
+                "age_s": round(age, 1) if age < float("inf") else None,
+            },
+            "peers": len(network.peers()),
+            "current": self._current(),
+            "today": self._today(),
+            "credit": account.credit if account else 0,
+        }
+
+    def tasks(self) -> Json:
+        """The open epoch's tasks."""
+        return views.tasks(self.core.replica, self.epoch, self.account)
+
+    def peers(self) -> Json:
+        """Who is connected. No addresses: a peer's is nobody's business."""
+        now = trio.current_time()
+        return {
+            "peers": [
+                {"peer": peer.peer, "connected_s": round(now - peer.since, 1), "reach": "direct"}
+                for peer in self.core.network.peers()
+            ]
+        }
+
+    def live_leaderboard(self) -> Json:
+        """The board, each row with what the open epoch adds as this node sees it."""
+        return views.live_leaderboard(self.core.replica, self.epoch)
+
+    def warnings(self) -> list[Json]:
+        """What a person should look at now."""
+        if self.core.network.peers():
+            return []
+        remedy = "Check the network, and the bootstrap addresses in config.toml. The node tries again by itself."
+        return [{"code": "NO_PEERS", "severity": "warn", "title": "No peer is connected.", "remedy": remedy}]
+
+    def _state(self) -> str:
+        if self.stopping:
+            return "stopping"
+        if self.pauses and self.pauses.reasons:
+            return "paused"
+        if self.scheduler and self.scheduler.current.request:
+            return "evaluating"
+        if self.core.replica.marked_epoch is None:
+            return "starting"
+        behind = self.core.timetable.epoch_at(self.core.clock.now()) - self.core.replica.marked_epoch
+        return "catching_up" if behind >= STALE_EPOCHS and not self.core.network.peers() else "waiting"
+
+    def _epoch(self) -> Json | None:
+        epoch = self.epoch
+        if epoch is None:
+            return None
+        timetable, now = self.core.timetable, self.core.clock.now()
+        return {
+            "number": epoch,
+            "ends_in_s": round(max(0.0, timetable.end(epoch) - now), 1),
+            "phase": timetable.phase(epoch, now),
+            "leaderless": epoch != self.core.replica.marked_epoch,
+        }
+
+    def _current(self) -> Json | None:
+        current = self.scheduler.current if self.scheduler else None
+        if current is None or current.request is None:
+            return None
+        return {
+            "task": current.request.task.id.hex(),
+            "model": current.request.model.name,
+            "benchmark": current.request.benchmark.name,
+            "done": current.progress.done,
+            "total": current.progress.total,
+            "tokens_per_s": round(current.progress.tokens_per_second, 1),
+        }
+
+    def _today(self) -> Json:
+        current = self.scheduler.current if self.scheduler else None
+        counted = sum(self.account in final.agreeing for finals in self.core.replica.state.verdicts for final in finals)
+        return {
+            "evaluated": current.evaluated if current else 0,
+            "counted": counted,
+            "failed": current.failed if current else 0,
+        }

@@ -1,0 +1,52 @@
+"""The owner's settings: a TOML file of the home, strict about what it does not know."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import psutil
+from msgspec import Meta, Struct
+
+DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4801",)
+MIB = 1 << 20
+
+
+class SettingsWrong(Exception):
+    """The settings cannot be used; the text names the file and what is wrong with it."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`memory`, `disk` in MiB: the most that evaluation and caches may take. `control_port` 0: any free one.
+
+    `least_free_disk` in MiB: with less than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that
+    end in `/p2p/` and a peer id. `web_port`: the bootstrap's page.
+    """
+
+    bootstrap: tuple[str, ...] = ()
+    listen: tuple[str, ...] = DEFAULT_LISTEN
+    control_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    web_port: Annotated[int, Meta(ge=0, le=65535)] = 8480
+    web_host: str = "127.0.0.1"
+    memory: Annotated[int, Meta(ge=256)] = 4096
+    disk: Annotated[int, Meta(ge=64)] = 8192
+    threads: Annotated[int, Meta(ge=1, le=1024)] = max(1, (psutil.cpu_count(logical=False) or 2) - 1)
+    least_free_disk: Annotated[int, Meta(ge=1)] = 64
+    first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
+
+
+def read_settings(file: Path) -> Settings:
+    """The settings in a file, defaults where there is none. Raises `SettingsWrong`."""
+    try:
+        values = tomllib.loads(file.read_text()) if file.exists() else {}
+        return msgspec.convert(values, Settings, strict=True)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise SettingsWrong(f"{file}: {error}. Correct the line, or move the file away for the defaults.") from None
+
+
+def write_settings(file: Path, settings: Settings) -> None:
+    """Write all values, one a line: for TOML, JSON's strings, numbers and arrays are the same."""
+    lines = [f"{name} = {json.dumps(getattr(settings, name))}" for name in settings.__struct_fields__]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,5 @@
+"""`python -m peerboard` is `peerboard`."""
+
+from peerboard.cli import main
+
+main()
