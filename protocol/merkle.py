@@ -19,7 +19,7 @@ ReadNode = Callable[[int, int], bytes]
 """The hash of the perfect subtree at (level, index)."""
 
 
-class InvalidProof(Exception):  # noqa: N818  (the field's word for it)
+class InvalidProof(Exception):
     """A proof does not show what it is said to show."""
 
 

@@ -26,7 +26,7 @@ _PATH = re.compile(
 )
 
 
-class InvalidTile(Exception):  # noqa: N818  (the field's word for it)
+class InvalidTile(Exception):
     """A tile, a bundle or a path is not what the format or the tree allows."""
 
 

@@ -127,9 +127,7 @@ def equation_holds(public: bytes, message: bytes, signature: bytes) -> bool:
     assert key_point is not None
     assert commitment_point is not None
     k = challenge(signature[:32], public, message)
-    return multiply(int.from_bytes(signature[32:], "little"), BASE) == add(
-        commitment_point, multiply(k, key_point)
-    )
+    return multiply(int.from_bytes(signature[32:], "little"), BASE) == add(commitment_point, multiply(k, key_point))
 
 
 MINUS_ONE_WITH_SIGN = (P - 1 | SIGN).to_bytes(32, "little")  # the point (0, -1), encoded as x = -0
@@ -277,9 +275,7 @@ def test_a_flipped_bit_fails(seed: bytes, message: bytes, bit: int) -> None:
 
 
 @given(public=st.binary(max_size=70), message=st.binary(max_size=5), signature=st.binary(max_size=70))
-def test_arbitrary_bytes_are_a_verdict_never_an_error(
-    public: bytes, message: bytes, signature: bytes
-) -> None:
+def test_arbitrary_bytes_are_a_verdict_never_an_error(public: bytes, message: bytes, signature: bytes) -> None:
     assert verify(public, message, signature) is False
 
 
