@@ -1,0 +1,102 @@
+"""What passes between a node and its evaluator's child process: a job in, progress and an outcome or a failure out."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from eval.transcripts import Transcript
+from protocol.definitions import MAX_ADAPTERS, Digest
+from protocol.failures import Failure
+
+MAX_QUESTIONS = 2000
+LARGEST_MARGIN = 65_535
+FAST = "fast"
+
+
+class AdapterFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """A LoRA adapter on this disk, its verified hash, and its scale in thousandths."""
+
+    path: str
+    sha256: Digest
+    scale: int = 1000
+
+
+class FingerprintRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the fingerprint's tails are drawn from; `dataset` is the data set's content hash."""
+
+    network: Digest
+    beacon: Digest
+    model: Digest
+    dataset: Digest
+
+
+class Registered(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a registration says of the base file, to be held against its header."""
+
+    architecture: str
+    parameters: int
+    quantisation: str
+
+
+class Job(Struct, frozen=True, tag="job", forbid_unknown_fields=True):
+    """One evaluation. Paths are absolute; hashes are those of the files, which the caller has verified.
+
+    `benchmark` is a name, or an id in hexadecimal. `threads` are those that the caller holds slots for (with
+    `eval.cores` the most it could use), `memory_limit` is in bytes, `time_limit` in seconds of wall clock,
+    `data_folder` holds local copies of questions.
+    """
+
+    base: str
+    base_sha256: Digest
+    benchmark: str
+    questions: Annotated[tuple[int, ...], Meta(min_length=1, max_length=MAX_QUESTIONS)]
+    adapters: Annotated[tuple[AdapterFile, ...], Meta(max_length=MAX_ADAPTERS)] = ()
+    fingerprint: FingerprintRequest | None = None
+    registered: Registered | None = None
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    memory_limit: Annotated[int, Meta(ge=1)] = 4 << 30
+    time_limit: Annotated[float, Meta(gt=0)] = 3600.0
+    data_folder: str | None = None
+    keep_transcripts: bool = False
+
+
+class Progress(Struct, frozen=True, tag="progress"):
+    """Questions done and in all, and tokens decoded per second since the job began."""
+
+    done: int
+    total: int
+    tokens_per_second: float
+
+
+class Outcome(Struct, frozen=True, tag="outcome"):
+    """The answers to a job's questions, in the job's order.
+
+    `outcomes` are 0 to 1000. `margins` are thousandths of a nat, at most `LARGEST_MARGIN`: the smallest lead of a
+    generated token over the second, or the best choice's over the second. `fingerprint` has 48 bytes a question, or is
+    empty where none was asked for. `energy_mj` is the whole processor's, or None where the machine does not tell.
+    """
+
+    outcomes: tuple[int, ...]
+    margins: tuple[int, ...]
+    near_ties: tuple[bool, ...]
+    fingerprint: bytes
+    transcript_digest: Digest
+    tokens_in: int
+    tokens_out: int
+    run_ms: int
+    energy_mj: int | None
+    engine: str
+    hardware: str
+    mode: str
+    transcripts: tuple[Transcript, ...] = ()
+
+
+class JobFailed(Struct, frozen=True, tag="failed"):
+    """The job has no answer; `detail` is for people, and for logs."""
+
+    failure: Failure
+    detail: str = ""
+
+
+Event = Progress | Outcome | JobFailed
+"""What a child sends for a job: any number of `Progress`, then one of the others."""

@@ -1,0 +1,33 @@
+"""The fingerprint's tail of one question, decoded on the live cache of its own prompt (see `protocol.fingerprint`)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.engine import Engine, Stream
+from protocol.fingerprint import TAIL_TOKENS
+
+TAIL_CELLS = TAIL_TOKENS - 1  # the last id is only looked up
+
+
+class Tail:
+    """17 token ids behind a prompt. `values` holds the log-probabilities of ids 2 to 17 once they are known.
+
+    The tail has a sequence of its own that starts as a copy of the prompt's, so that the generation or the choices go
+    on undisturbed, in the same batches, whatever kind of memory the model has.
+    """
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._ids = ids
+        self.values: tuple[float, ...] | None = None
+
+    def begin(self, engine: Engine, prompt_sequence: int, prompt_length: int) -> None:
+        """Branches off from the prompt, of which `prompt_sequence` must hold all tokens and no more."""
+        sequence = engine.branch(prompt_sequence)
+
+        def scored(values: NDArray[np.float64]) -> None:
+            self.values = tuple(values.tolist())
+            engine.release(sequence)
+
+        engine.put(Stream(sequence, prompt_length, self._ids[:-1], targets=self._ids[1:], scored=scored))

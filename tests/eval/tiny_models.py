@@ -1,0 +1,150 @@
+"""GGUF files made on the spot: a tiny random llama, adapters for it, and files that are wrong on purpose."""
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+EMBEDDING, LAYERS, HEADS, FEED_FORWARD = 64, 2, 4, 96
+MERGES = ("Ġ t", "h e", "Ġt he", "i n", "e r", "Ġ a", "o n")
+TYPES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1}
+
+
+class Typed:
+    """A metadata value of an explicit GGUF type, where Python's own type does not tell."""
+
+    def __init__(self, kind: int, value: Any) -> None:
+        self.kind, self.value = kind, value
+
+
+def byte_alphabet() -> list[str]:
+    """GPT-2's printable stand-in for every byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = (byte for byte in range(256) if byte not in printable)
+    stand_in = {byte: chr(256 + number) for number, byte in enumerate(others)}
+    return [stand_in.get(byte, chr(byte)) for byte in range(256)]
+
+
+def vocabulary() -> tuple[list[str], list[int]]:
+    """Tokens and their types: unknown, two control tokens, all bytes, a few merges, two unused."""
+    merged = ["".join(merge.split()) for merge in MERGES]
+    tokens = ["<unk>", "<s>", "</s>", *byte_alphabet(), *merged, "<pad0>", "<pad1>"]
+    return tokens, [2, 3, 3, *[1] * (256 + len(merged)), 5, 5]
+
+
+def llama_metadata(context_length: int = 2048) -> dict[str, Any]:
+    tokens, types = vocabulary()
+    return {
+        "general.architecture": "llama",
+        "general.file_type": 1,
+        "llama.context_length": context_length,
+        "llama.embedding_length": EMBEDDING,
+        "llama.block_count": LAYERS,
+        "llama.feed_forward_length": FEED_FORWARD,
+        "llama.attention.head_count": HEADS,
+        "llama.attention.head_count_kv": HEADS,
+        "llama.rope.dimension_count": EMBEDDING // HEADS,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": Typed(5, types),
+        "tokenizer.ggml.merges": list(MERGES),
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+
+
+def llama_tensors(seed: int = 0, sharpness: float = 3.0) -> dict[str, Array]:
+    """Random weights; a larger `sharpness` makes the most likely token stand out more."""
+    draws = np.random.default_rng(seed)
+    words = len(vocabulary()[0])
+
+    def matrix(inputs: int, outputs: int, scale: float = 1.0) -> Array:
+        found: Array = (draws.standard_normal((outputs, inputs)) * scale / np.sqrt(inputs)).astype(np.float16)
+        return found
+
+    tensors: dict[str, Array] = {
+        "token_embd.weight": draws.standard_normal((words, EMBEDDING)).astype(np.float16),
+        "output_norm.weight": np.ones(EMBEDDING, np.float32),
+        "output.weight": matrix(EMBEDDING, words, sharpness),
+    }
+    for layer in range(LAYERS):
+        shapes = {
+            "attn_q": (EMBEDDING, EMBEDDING),
+            "attn_k": (EMBEDDING, EMBEDDING),
+            "attn_v": (EMBEDDING, EMBEDDING),
+            "attn_output": (EMBEDDING, EMBEDDING),
+            "ffn_gate": (EMBEDDING, FEED_FORWARD),
+            "ffn_up": (EMBEDDING, FEED_FORWARD),
+            "ffn_down": (FEED_FORWARD, EMBEDDING),
+        }
+        for name, (inputs, outputs) in shapes.items():
+            tensors[f"blk.{layer}.{name}.weight"] = matrix(inputs, outputs)
+        for name in ("attn_norm", "ffn_norm"):
+            tensors[f"blk.{layer}.{name}.weight"] = np.ones(EMBEDDING, np.float32)
+    return tensors
+
+
+def write_llama(path: Path, seed: int = 0, *, context_length: int = 2048, sharpness: float = 3.0) -> Path:
+    """A random model of about 0.1 M weights in F16."""
+    path.write_bytes(gguf_bytes(llama_metadata(context_length), llama_tensors(seed, sharpness)))
+    return path
+
+
+def write_adapter(path: Path, seed: int = 1, *, rank: int = 4, inputs: int = EMBEDDING) -> Path:
+    """A random LoRA adapter on the queries and values of every layer, strong enough to change answers."""
+    draws = np.random.default_rng(seed)
+    tensors: dict[str, Array] = {}
+    for layer in range(LAYERS):
+        for name in ("attn_q", "attn_v"):
+            place = f"blk.{layer}.{name}.weight"
+            tensors[place + ".lora_a"] = draws.standard_normal((rank, inputs)).astype(np.float32) / 4
+            tensors[place + ".lora_b"] = draws.standard_normal((EMBEDDING, rank)).astype(np.float32) / 4
+    metadata = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(rank),
+    }
+    path.write_bytes(gguf_bytes(metadata, tensors))
+    return path
+
+
+def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, Array], alignment: int = 32) -> bytes:
+    """A GGUF file, version 3. Arrays have their slowest dimension first, as numpy has them."""
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))
+    head += b"".join(_text(key) + _value(value) for key, value in metadata.items())
+    body = b""
+    for name, array in tensors.items():
+        shape = array.shape[::-1]
+        head += _text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+        head += struct.pack("<IQ", TYPES[array.dtype], len(body))
+        body += array.tobytes()
+        body += bytes(-len(body) % alignment)
+    return head + bytes(-len(head) % alignment) + body
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(value: Any) -> bytes:
+    if isinstance(value, Typed) and isinstance(value.value, list):
+        return struct.pack(f"<IIQ{len(value.value)}i", 9, value.kind, len(value.value), *value.value)
+    if isinstance(value, bool):
+        return struct.pack("<I?", 7, value)
+    if isinstance(value, int):
+        return struct.pack("<II", 4, value)
+    if isinstance(value, float):
+        return struct.pack("<If", 6, value)
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + _text(value)
+    return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
