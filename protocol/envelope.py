@@ -17,7 +17,7 @@ import cbor2
 from msgspec import Struct
 
 from protocol import cbor
-from protocol.messages import KINDS, STRUCTS, Kind, Message, Unknown
+from protocol.messages import KINDS, STRUCTS, Delegation, Kind, Message, Unknown, consent_to
 from protocol.rejections import Rejected, Rejection
 from protocol.signing import PrivateKey, verify
 
@@ -61,7 +61,11 @@ def open_envelope(data: bytes, network: bytes, *, check_signature: bool = True) 
     signed = _signed(protected, network, payload)
     if check_signature and not verify(signer, signed, signature):
         raise Rejected(Rejection.BAD_SIGNATURE)
-    return Envelope(hashlib.sha256(signed).digest(), signer, _message(payload, len(data)), data)
+    message = _message(payload, len(data))
+    if check_signature and isinstance(message, Delegation):
+        if not verify(message.device, consent_to(network, signer), message.consent):
+            raise Rejected(Rejection.BAD_SIGNATURE, "The device did not consent to this account.")
+    return Envelope(hashlib.sha256(signed).digest(), signer, message, data)
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:

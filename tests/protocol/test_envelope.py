@@ -1,0 +1,83 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol import cbor
+from protocol.envelope import MAX_BYTES, open_envelope, seal
+from protocol.messages import Commitment, Profile, Unknown
+from protocol.rejections import Rejected, Rejection
+from protocol.signing import PrivateKey
+
+NETWORK = b"n" * 32
+KEY = PrivateKey(b"k" * 32)
+PROFILE = Profile(7, 1024, 2048, ("cpu", "cuda"))
+SEALED = seal(KEY, NETWORK, PROFILE)
+
+
+def test_what_is_sealed_opens_to_the_same() -> None:
+    opened = open_envelope(SEALED.data, NETWORK)
+    assert opened == SEALED
+    assert opened.message == PROFILE
+    assert opened.signer == KEY.public
+
+
+def test_one_authors_words_are_one_message() -> None:
+    assert seal(KEY, NETWORK, PROFILE).id == SEALED.id
+    assert seal(PrivateKey(b"o" * 32), NETWORK, PROFILE).id != SEALED.id
+    assert seal(KEY, b"m" * 32, PROFILE).id != SEALED.id
+
+
+def test_another_networks_envelope_is_refused() -> None:
+    with pytest.raises(Rejected) as refused:
+        open_envelope(SEALED.data, b"m" * 32)
+    assert refused.value.reason is Rejection.BAD_SIGNATURE
+
+
+@given(st.integers(0, len(SEALED.data) - 1), st.integers(1, 255))
+def test_no_flipped_byte_passes(place: int, flip: int) -> None:
+    damaged = bytearray(SEALED.data)
+    damaged[place] ^= flip
+    with pytest.raises(Rejected):
+        open_envelope(bytes(damaged), NETWORK)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_give_an_envelope_or_a_rejection(data: bytes) -> None:
+    with pytest.raises(Rejected):
+        open_envelope(data, NETWORK)
+
+
+@given(st.binary(max_size=120), st.integers(0, 300))
+def test_a_signed_payload_of_any_form_gives_a_message_or_a_rejection(body: bytes, kind: int) -> None:
+    for payload in (body, cbor.encode((kind, body)), cbor.encode((kind, {0: kind, 1: body}))):
+        data = _sign(payload)
+        with contextlib.suppress(Rejected):
+            assert open_envelope(data, NETWORK).data == data
+
+
+def test_a_kind_of_a_newer_version_is_kept_within_4_kib() -> None:
+    assert open_envelope(_sign(cbor.encode((200, b"news"))), NETWORK).message == Unknown(200)
+    with pytest.raises(Rejected) as refused:
+        open_envelope(_sign(cbor.encode((200, bytes(4096)))), NETWORK)
+    assert refused.value.reason is Rejection.TOO_LARGE
+
+
+def test_limits_are_part_of_validity() -> None:
+    too_many = Commitment(1, bytes(32), (bytes(32),) * 65, bytes(32))
+    with pytest.raises(Rejected) as refused:
+        open_envelope(seal(KEY, NETWORK, too_many).data, NETWORK)
+    assert refused.value.reason is Rejection.WRONG_SCHEMA
+    with pytest.raises(Rejected) as refused:
+        open_envelope(bytes(MAX_BYTES + 1), NETWORK)
+    assert refused.value.reason is Rejection.TOO_LARGE
+
+
+def _sign(payload: bytes) -> bytes:
+    """A well-formed envelope around any payload."""
+    import cbor2
+
+    protected = cbor.encode({1: -19, 4: KEY.public})
+    signed = cbor.encode(("Signature1", protected, NETWORK, payload))
+    return cbor2.dumps(cbor2.CBORTag(18, [protected, {}, payload, KEY.sign(signed)]), canonical=True)

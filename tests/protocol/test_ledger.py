@@ -1,0 +1,266 @@
+"""What entries do to the state, and the laws of the fold."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from protocol import ledger
+from protocol.definitions import HubFile, Model
+from protocol.envelope import open_envelope, seal
+from protocol.lifecycle import TaskState
+from protocol.messages import Commitment, Delegation, Profile, Registration, consent_to
+from protocol.overlay import Overlay
+from protocol.parameters import DEMO
+from protocol.quota import quota
+from protocol.rejections import Rejected, Rejection
+from protocol.signing import PrivateKey
+
+World = Any  # the class of conftest.py, which tests cannot import
+NewWorld = Callable[..., World]
+PEOPLE = ("ada", "ben", "cleo", "dan")
+
+
+@pytest.fixture
+def world(new_world: NewWorld) -> World:
+    made = new_world()
+    made.join(*PEOPLE)
+    return made
+
+
+def states(world: World) -> list[list[TaskState]]:
+    return [[final.state for final in finals] for finals in world.state.verdicts]
+
+
+def test_an_epochs_work_becomes_final_at_the_next_mark(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    assert states(world) == []
+    world.mark(1)
+    assert states(world) == [[TaskState.DONE, TaskState.DONE]]
+    assert world.state.last_closed == 0
+    assert world.state.head == (len(world.entries), world.state.frontier.root, 1)
+    assert all(account.credit == 2 * 25 for account in world.state.accounts.values())
+
+
+def test_the_same_prefix_gives_the_same_state(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    world.epoch(1, PEOPLE[:3])
+    world.mark(2)
+    assert world.refold().digest() == world.state.digest()
+
+
+def test_nothing_runs_before_the_first_mark(world: World) -> None:
+    assert ledger.gathering(world.state, 0) is None
+    commitment = Commitment(0, bytes(32), (bytes(32),), bytes(32))
+    assert world.log(world.seal("ada", commitment)) is Rejection.VOID_NO_OPEN_EPOCH
+
+
+def test_marks_are_the_log_keys_alone(world: World) -> None:
+    good = ledger.next_mark(world.state, 0, world.chain[0])
+    assert world.log(world.seal("ada", good)) is Rejection.VOID_NOT_THE_LOG_KEY
+    assert world.mark(0) is None, "the void entry above is part of the state that the mark names"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"preimage": bytes(32)}, Rejection.VOID_WRONG_PREIMAGE),
+        ({"state": bytes(32)}, Rejection.VOID_WRONG_STATE),
+        ({"epoch": 3}, Rejection.VOID_EPOCH_PASSED),
+    ],
+)
+def test_a_wrong_mark_has_no_effect(world: World, change: dict[str, Any], reason: Rejection) -> None:
+    world.epoch(3, PEOPLE)
+    before = world.state.opening
+    mark = ledger.next_mark(world.state, 4, world.chain[1])
+    assert world.log(seal(world.log_key, world.genesis.id, replace(mark, **change))) is reason
+    assert world.state.opening is before
+    assert world.mark(4) is None
+
+
+def test_a_device_belongs_to_the_account_that_it_consented_to(world: World) -> None:
+    thief = PrivateKey(b"t" * 32)
+    device = world.device("eve")
+    consent = device.sign(consent_to(world.genesis.id, world.account("eve").public))
+    stolen = Delegation(device.public, consent)
+    with pytest.raises(Rejected, match="consent"):
+        open_envelope(seal(thief, world.genesis.id, stolen).data, world.genesis.id)
+
+
+def test_a_device_is_delegated_once(world: World) -> None:
+    assert world.log(world.delegation("ada")) is Rejection.VOID_ALREADY_DELEGATED
+
+
+def test_a_stranger_says_nothing_that_counts(world: World) -> None:
+    world.mark(0)
+    assert world.log(world.seal("eve", Profile(0, 1, 1, ()))) is Rejection.VOID_NOT_DELEGATED
+
+
+def test_a_commitment_on_another_ground_has_no_effect(world: World) -> None:
+    world.mark(0)
+    commitments, _ = world.statements(world.plan(0), ["ada"])
+    message = commitments[0].message
+    elsewhere = world.seal("ada", replace(message, ground=bytes(32)))
+    assert world.log(elsewhere) is Rejection.VOID_OTHER_GROUND
+
+
+def test_who_does_not_reveal_is_set_back_until_the_reveal_comes_late(world: World) -> None:
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    late = next(r for r in results if r.signer == world.device("dan").public)
+    world.log(*commitments, *(r for r in results if r is not late))
+    world.mark(1)
+    dan = world.account("dan").public
+    assert world.state.accounts[dan].missed == {0: 1}
+    world.mark(2)
+    assert dan in world.state.opening.set_back
+    assert all(dan not in finals.agreeing for finals in world.state.verdicts[0])
+    assert world.log(late) is Rejection.VOID_LATE
+    assert world.state.accounts[dan].missed == {}
+    assert all(dan not in finals.agreeing for finals in world.state.verdicts[0]), "nothing changes a final verdict"
+
+
+def test_who_gives_no_sign_of_life_is_not_asked(world: World) -> None:
+    world.epoch(0, PEOPLE[:3])
+    world.mark(1)
+    dan = world.account("dan").public
+    assert all(dan not in task.ranking for task in world.plan(1).tasks.values())
+    world.log(world.seal("dan", Profile(1, 4096, 1024, ("cpu",))))
+    commitments, results = world.statements(world.plan(1), PEOPLE[:3])
+    world.log(*commitments, *results)
+    world.mark(2)
+    assert all(dan in task.ranking for task in world.plan(2).tasks.values())
+
+
+def test_a_registration_is_earned_and_spent(world: World) -> None:
+    file = HubFile("new/model", "1" * 40, "new.gguf", b"n" * 32, 1000)
+    registration = Registration(Model(file, (), "llama", 1000, "F16", "MIT"))
+    world.epoch(0, PEOPLE)
+    world.epoch(1, PEOPLE)
+    world.mark(2)
+    ada = world.account("ada").public
+    assert quota(world.state, ada).earned == 4
+    assert world.log(world.seal("ada", registration)) is None
+    assert quota(world.state, ada).earned == 1
+    other = replace(registration.model, base=replace(file, sha256=b"o" * 32))
+    assert world.log(world.seal("ada", Registration(other))) is Rejection.VOID_QUOTA
+    assert world.log(world.seal("ben", registration)) is Rejection.VOID_ALREADY_REGISTERED
+    world.mark(3)
+    about_it = [task for task in world.plan(3).tasks.values() if task.subject.model == registration.model.id]
+    assert about_it
+    assert all(ada not in task.ranking for task in about_it), "the sponsor does not judge its own"
+
+
+def test_leaderless_epochs_are_closed_in_order_by_the_next_mark(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    for epoch in (1, 2):
+        plan = world.plan(epoch)
+        assert plan.leaderless
+        commitments, results = world.statements(plan, PEOPLE)
+        world.log(*commitments, *results)
+    world.mark(3)
+    assert states(world) == [[TaskState.DONE] * 2] * 3
+    assert [finals[0].epoch for finals in world.state.verdicts] == [0, 1, 2]
+    assert world.refold().digest() == world.state.digest()
+
+
+def test_work_pauses_after_the_longest_leaderless_time(world: World) -> None:
+    world.mark(0)
+    assert ledger.gathering(world.state, DEMO.leaderless_max) is not None
+    assert ledger.gathering(world.state, DEMO.leaderless_max + 1) is None
+
+
+def test_disputes_ask_more_runners_and_then_wait_their_turn(new_world: NewWorld) -> None:
+    world = new_world(models=1)
+    people = [f"p{n}" for n in range(12)]
+    world.join(*people)
+    asked = []
+    for epoch in range(5):
+        world.mark(epoch)
+        task = next(iter(world.plan(epoch).tasks.values()))
+        asked.append((task.quorum, task.assigned))
+        names = {world.account(name).public: name for name in people}
+        ranked = [names[account] for account in task.ranking]
+        camps = {name: f"camp {place % 3}" for place, name in enumerate(ranked)} if epoch < 3 else {}
+        commitments, results = world.statements(world.plan(epoch), people, camps)
+        signs_of_life = [world.seal(name, Profile(epoch, 4096, 1024, ("cpu",))) for name in people]
+        world.log(*commitments, *results, *signs_of_life)
+    world.mark(5)
+    assert asked == [(3, 5), (4, 7), (5, 9), (3, 5), (3, 5)]
+    assert states(world) == [[TaskState.DISPUTED]] * 3 + [[TaskState.DONE]] * 2
+
+
+@settings(max_examples=20)
+@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 7), max_size=8))
+def test_the_provisional_verdict_depends_on_the_set_only(new_world: NewWorld, random: Random, twice: list[int]) -> None:
+    world = new_world()
+    world.join(*PEOPLE)
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    envelopes = commitments + results
+    envelopes += [envelopes[place] for place in twice]
+    in_order, shuffled = Overlay(world.state), Overlay(world.state)
+    for envelope in commitments + results:
+        in_order.add(envelope)
+    random.shuffle(envelopes)
+    for envelope in envelopes:
+        shuffled.add(envelope)
+    for task in world.plan(0).tasks.values():
+        assert shuffled.provisional(task).verdict == in_order.provisional(task).verdict
+
+
+def test_the_overlay_and_the_log_come_to_the_same_verdict(world: World) -> None:
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    overlay = Overlay(world.state)
+    for envelope in results + commitments:
+        overlay.add(envelope)
+    shown = {task.id: overlay.provisional(task).verdict for task in world.plan(0).tasks.values()}
+    world.log(*commitments, *results)
+    for task in world.plan(0).tasks.values():
+        assert overlay.provisional(task).verdict == shown[task.id], "the log adds nothing that was not held"
+    world.mark(1)
+    for final in world.state.verdicts[0]:
+        assert final.agreeing == shown[final.task].agreeing
+        assert final.total == shown[final.task].total
+
+
+def test_what_comes_before_its_delegation_is_parked_and_not_lost(new_world: NewWorld) -> None:
+    world = new_world()
+    world.join("ada", "ben", "cleo")
+    world.mark(0)
+    overlay = Overlay(world.state)
+    early = world.seal("dan", Commitment(1, bytes(32), (bytes(32),), bytes(32)))
+    assert overlay.add(early) is Rejection.VOID_NOT_DELEGATED
+    commitments, _ = world.statements(world.plan(0), ["ada"])
+    assert overlay.add(commitments[0]) is None
+
+
+def test_statements_on_a_mark_that_is_not_here_yet_wait_for_it(world: World) -> None:
+    world.mark(0)
+    behind = world.refold()
+    overlay = Overlay(behind)
+    commitments, _ = world.statements(world.plan(0), PEOPLE)
+    world.log(*commitments)
+    entry_count = len(world.entries)
+    world.mark(1)
+    ahead, _ = world.statements(world.plan(1), PEOPLE)
+    assert overlay.add(ahead[0]) is Rejection.VOID_OTHER_GROUND
+    for entry in world.entries[behind.frontier.size : entry_count + 1]:
+        ledger.append(behind, entry)
+    overlay.settle()
+    task = next(iter(world.plan(1).tasks.values()))
+    assert any(said.commitments for said in overlay.statements(task).values())
+
+
+def test_a_void_entry_changes_nothing_but_the_log(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    twin = world.refold()
+    void = world.seal("eve", Profile(0, 1, 1, ()))
+    assert world.log(void) is Rejection.VOID_NOT_DELEGATED
+    twin.frontier = world.state.frontier
+    assert twin.digest() == world.state.digest()
