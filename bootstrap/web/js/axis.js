@@ -62,7 +62,7 @@ export function drawRange(axis, row) {
   }
   if (has(row.score)) {
     const tone = row.status === "DONE" ? "dot" : "dot hollow";
-    picture.append(svg("circle", { class: tone, cx: place(axis, row.score), cy: "50%", r: "4.5" }));
+    picture.append(svg("circle", { class: tone, cx: place(axis, row.score), cy: "50%", r: "4" }));
   }
   return picture;
 }

@@ -150,7 +150,7 @@ function drawCheckpoint() {
   if (view.shown === null) return;
   const { answer, digest } = view.shown;
   const { size, epoch } = answer.checkpoint ?? {};
-  const closed = (epoch ?? null) === null ? "Before the first epoch" : `After epoch ${count(epoch)}`;
+  const closed = (epoch ?? null) === null ? "No epoch closed yet" : `After epoch ${count(epoch)}`;
   place("stands").replaceChildren(`${closed}, log ${count(size)}, `, element("a", { href: "#checkpoint" }, "not checked here"));
   const line = checkpointLine(answer, digest);
   const open = place("checkpoint").querySelector("details")?.open ?? false;

@@ -2,12 +2,14 @@
 
 // Control, format (bidi, zero-width), surrogate, private and unassigned characters, line separators, blank letters.
 const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+const PLAIN = /^[ -~]*$/; // nearly all there is, and cheaper to see
 const PILED_MARKS = /(\p{M}{2})\p{M}+/gu;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** The text with every character that could hide or reorder others made visible as U+FFFD. */
 export function clean(text) {
-  return String(text).replace(UNSEEN, "\ufffd").replace(PILED_MARKS, "$1");
+  const whole = String(text);
+  return PLAIN.test(whole) ? whole : whole.replace(UNSEEN, "\ufffd").replace(PILED_MARKS, "$1");
 }
 
 /** Foreign text, isolated from the direction of its surroundings and cut in the middle beyond `longest` characters. */

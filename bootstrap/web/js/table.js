@@ -6,8 +6,8 @@ import { element, foreign, modelLink } from "./element.js";
 import { direction, inseparable } from "./rows.js";
 import { count, FEW_QUESTIONS, plural, questionsAsked, range, score, verdict } from "./words.js";
 
-const PAGE = 100;
-const REFERENCE_LENGTH = 36; // fits the column; cut in the middle, for the file's name is at the end
+const PAGE = 50;
+const KEPT_END = 16;
 
 const COLUMNS = [
   { key: "rank", title: "Rank", cell: rankCell },
@@ -20,7 +20,7 @@ const COLUMNS = [
 ];
 
 /**
- * A table of `shown` rows on an axis of `all` rows of the benchmark, 100 at a time. `onSort(key)` is called when a
+ * A table of `shown` rows on an axis of `all` rows of the benchmark, 50 at a time. `onSort(key)` is called when a
  * reader wants another order.
  */
 export function boardTable({ benchmark, all, shown, sort, onSort }) {
@@ -88,7 +88,10 @@ function rankCell(row) {
 }
 
 function modelCell(row) {
-  return [modelLink(row.id, row.name), element("span", { class: "reference" }, foreign(row.model, REFERENCE_LENGTH))];
+  // Where the column is too narrow the start gives way: the file's name is at the end.
+  const characters = Array.from(String(row.model ?? ""));
+  const parts = [characters.slice(0, -KEPT_END), characters.slice(-KEPT_END)].map((part) => foreign(part.join("")));
+  return [modelLink(row.id, row.name), element("span", { class: "reference" }, parts)];
 }
 
 function scoreCell(row) {
