@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from eval.failing import EvaluationError
@@ -166,15 +165,3 @@ def _rows(data: bytes, path: Path) -> list[Row]:
     if not all(isinstance(row, dict) for row in rows):
         raise QuestionsRefused(f"{path} holds rows that are no objects.")
     return list(rows)
-
-
-def as_rows(records: Iterable[Struct], targets: str | None = None) -> Iterable[Row]:
-    """Records in the form in which the Hub has them, for a cache that is read back like any other copy."""
-    for record in records:
-        if isinstance(record, Offered):
-            yield {
-                "question": record.question,
-                targets or "targets": {"choices": list(record.choices), "labels": list(record.labels)},
-            }
-        else:
-            yield msgspec.to_builtins(record)

@@ -1,0 +1,212 @@
+"""Evaluating and scoring on one machine, for a person: nothing is published.
+
+Blocking functions over the same jobs, child process and scorers that a network's evaluations use.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import psutil
+import trio
+from msgspec import Struct
+
+from eval.benchmarks import find
+from eval.client import open_worker
+from eval.cores import CoreSlots, threads_for, usable_cores
+from eval.demo import catalogue
+from eval.evaluation import checked_header
+from eval.failing import EvaluationError
+from eval.hub import questions_ready
+from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
+from eval.outputs import read_outputs, score_outputs
+from eval.scorers import RIGHT
+from eval.transcripts import write_transcripts
+from protocol.definitions import Benchmark
+from protocol.failures import Failure
+from protocol.tasks import question_order
+
+DATA_VARIABLE = "PEERBOARD_DATA"
+DEFAULT_MEMORY_SHARE = 0.75
+LARGEST_SCALE = 10_000
+NORMAL_QUANTILE = 1.959964  # two-sided 95 %
+
+
+class Chosen(Struct, frozen=True):
+    """A base file with the adapters that a person asked for, and how to call it."""
+
+    name: str
+    base: Path
+    adapters: tuple[tuple[Path, int], ...] = ()
+
+
+def evaluate(
+    model: str,
+    benchmark: str,
+    samples: int,
+    *,
+    loras: Sequence[str] = (),
+    data: Path | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    time_limit: float = 24 * 3600.0,
+    transcripts: Path | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Evaluates a packaged model (by name) or a GGUF file (by path) on `samples` questions; a plain dictionary.
+
+    `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`). The questions are
+    the first of the order that `seed` gives; 0 is the order everybody gets who names none. Raises `EvaluationError`.
+    """
+    chosen = choose(model, loras)
+    entry = find(benchmark)
+    if samples < 1:
+        raise EvaluationError(Failure.ENGINE_FAILED, "At least one question has to be asked: --samples 1 or more.")
+    folder = questions_ready(entry, data_folder(data), platformdirs.user_cache_path("peerboard") / "questions")
+    header = checked_header(chosen.base, Failure.MODEL_REFUSED)
+    definition = entry.definition
+    beacon = seed.to_bytes(32, "big")
+    asked = question_order(beacon, definition.dataset.content, definition.dataset.questions, samples)
+    job = Job(
+        base=str(chosen.base.resolve()),
+        base_sha256=_sha256(chosen.base),
+        benchmark=definition.name,
+        questions=asked,
+        adapters=tuple(AdapterFile(str(path.resolve()), _sha256(path), scale) for path, scale in chosen.adapters),
+        threads=threads or threads_for(header.parameters, usable_cores()),
+        memory_limit=memory_limit or _memory_limit(),
+        time_limit=time_limit,
+        data_folder=str(folder.resolve()) if folder else None,
+        keep_transcripts=transcripts is not None,
+    )
+    outcome = trio.run(_run, job, report)
+    if isinstance(outcome, JobFailed):
+        raise EvaluationError(outcome.failure, outcome.detail)
+    if transcripts is not None:
+        write_transcripts(transcripts, outcome.transcripts)
+    return _result(chosen.name, job, outcome, definition)
+
+
+def score(benchmark: str, outputs: Path, *, data: Path | None = None) -> dict[str, Any]:
+    """Scores answers that were made elsewhere: a file with one `{"index": i, "output": text}` a line.
+
+    `index` is a question's place in the pinned order; of a multiple-choice question `output` is the text of the choice
+    taken. Raises `EvaluationError` with a sentence that names the line.
+    """
+    entry = find(benchmark)
+    folder = questions_ready(entry, data_folder(data), platformdirs.user_cache_path("peerboard") / "questions")
+    return score_outputs(entry.load(folder), read_outputs(outputs))
+
+
+def data_folder(named: Path | None) -> Path | None:
+    """The folder with local copies of data sets: the named one, else the environment's."""
+    if named is not None:
+        return named
+    value = os.environ.get(DATA_VARIABLE)
+    return Path(value) if value else None
+
+
+def choose(model: str, loras: Sequence[str]) -> Chosen:
+    """Paths for what a person typed. Raises `EvaluationError` with `FILE_MISSING` where there is no such thing."""
+    packaged = {entry.name: entry for entry in catalogue.entries()}
+    name, adapters = model, []
+    entry = packaged.get(model)
+    if entry is not None and entry.base is not None:  # a packaged adapter brings its base along
+        adapters.append((catalogue.MODELS / entry.file, entry.scale))
+        entry = packaged[entry.base]
+    base = catalogue.MODELS / entry.file if entry else _existing(model, packaged)
+    for lora in loras:
+        typed, _, scale = lora.partition("=")
+        added = packaged.get(typed)
+        path = catalogue.MODELS / added.file if added else _existing(typed, packaged)
+        adapters.append((path, _thousandths(lora, scale)))
+        name += f" + {typed if added else path.stem}"
+    return Chosen(name if entry else name.replace(model, base.stem, 1), base, tuple(adapters))
+
+
+def _existing(typed: str, packaged: Iterable[str]) -> Path:
+    path = Path(typed).expanduser()
+    if path.is_file():
+        return path
+    raise EvaluationError(
+        Failure.FILE_MISSING,
+        f"{typed!r} is neither a file nor a packaged model; packaged are {', '.join(packaged)}.",
+    )
+
+
+def _thousandths(typed: str, scale: str) -> int:
+    try:
+        value = round(1000 * float(scale)) if scale else 1000
+    except (ValueError, OverflowError):
+        value = 0
+    if not 1 <= value <= LARGEST_SCALE:
+        raise EvaluationError(
+            Failure.ADAPTER_REFUSED, f"{typed!r}: a scale is a number from 0.001 to {LARGEST_SCALE / 1000:g}."
+        )
+    return value
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _memory_limit() -> int:
+    return int(psutil.virtual_memory().available * DEFAULT_MEMORY_SHARE)
+
+
+async def _run(job: Job, report: Callable[[Progress], None]) -> Outcome | JobFailed:
+    async with open_worker(CoreSlots()) as worker:
+        return await worker.evaluate(job, report)
+
+
+def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dict[str, Any]:
+    low, high = interval(outcome.outcomes)
+    seconds = max(1, outcome.run_ms) / 1000
+    return {
+        "model": name,
+        "sha256": job.base_sha256.hex(),
+        "adapters": [{"sha256": item.sha256.hex(), "scale": item.scale} for item in job.adapters],
+        "benchmark": definition.name,
+        "version": definition.version,
+        "benchmark_id": definition.id.hex(),
+        "score": percent(outcome.outcomes),
+        "low": low,
+        "high": high,
+        "correct": sum(value == RIGHT for value in outcome.outcomes),
+        "questions": len(outcome.outcomes),
+        "near_ties": sum(outcome.near_ties),
+        "outcomes": [
+            {"index": index, "outcome": value, "margin": margin, "near_tie": tie}
+            for index, value, margin, tie in zip(
+                job.questions, outcome.outcomes, outcome.margins, outcome.near_ties, strict=True
+            )
+        ],
+        "tokens_in": outcome.tokens_in,
+        "tokens_out": outcome.tokens_out,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round((outcome.tokens_in + outcome.tokens_out) / seconds, 1),
+        "energy_joules": None if outcome.energy_mj is None else outcome.energy_mj / 1000,
+        "transcript_digest": outcome.transcript_digest.hex(),
+        "engine": outcome.engine,
+        "hardware": outcome.hardware,
+        "mode": outcome.mode,
+    }
+
+
+def percent(outcomes: Sequence[int]) -> float:
+    """The mean outcome in percent, to two places."""
+    return round(sum(outcomes) / len(outcomes) / 10, 2)
+
+
+def interval(outcomes: Sequence[int]) -> tuple[float, float]:
+    """Wilson's 95 % interval of the mean, in percent; for partial outcomes it is wider than it needs to be."""
+    count, share, z = len(outcomes), sum(outcomes) / len(outcomes) / RIGHT, NORMAL_QUANTILE
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return round(100 * max(0.0, centre - half), 2), round(100 * min(1.0, centre + half), 2)
