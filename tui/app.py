@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import ClassVar
 
+from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Input
 
@@ -31,6 +33,7 @@ from tui.panes.now import now_lines
 from tui.panes.peers import peers_lines
 from tui.panes.tasks import tasks_lines
 from tui.panes.today import today_lines
+from tui.plain import plain
 from tui.source import Source
 from tui.view import View
 from tui.words import reason_sentence
@@ -121,12 +124,13 @@ class Dashboard(App[None]):
         # Countdowns run without news, too.
         self.draw()
 
-    def on_resize(self) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Other panes may have room now."""
-        self._arrange()
+        self._arrange(event.size)
 
-    def _arrange(self) -> None:
-        left, right = panes_in_sight(self.size.width, self.size.height, self.choice)
+    def _arrange(self, size: Size | None = None) -> None:
+        width, height = size or self.size
+        left, right = panes_in_sight(width, height, self.choice)
         self.set_class(not (left and right), "-one")
         for pane in (self.query_one(BoardPane), *self.query_one("#body").query(Pane)):
             pane.display = pane.id in left | right
@@ -148,7 +152,7 @@ class Dashboard(App[None]):
                 widget.refresh()
         width = max(1, self.size.width - 2)
         base.query_one("#header", Strap).show(header(view, now, width))
-        said = notice(view, now)
+        said = notice(view, now, width)
         strap = base.query_one("#notice", Strap)
         strap.display = bool(said)
         strap.show(said)
@@ -231,7 +235,7 @@ class Dashboard(App[None]):
             self._say("Resumed.")
 
     def _say(self, text: str, *, warning: bool = False) -> None:
-        self.notify(text, markup=False, severity="warning" if warning else "information", timeout=6)
+        self.notify(plain(text), markup=False, severity="warning" if warning else "information", timeout=6)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: everything that has a key, and colours."""
@@ -265,7 +269,7 @@ def run_dashboard(url: str, token: str | None, locate: Locate | None = None) -> 
         return 2
 
     def connect() -> Source:
-        from tui.connection import Connection  # noqa: PLC0415  (half of the time until the first picture)
+        from tui.connection import Connection
 
         return Connection(url, token, locate=locate)
 

@@ -11,6 +11,7 @@ from tui.answers import AnswerError, Body, Caution, decode_answer, decode_event,
 from tui.link import Trouble
 from tui.stream import EventReader, StreamError
 
+PORT_MOST = 65_535
 BODY_MOST = 32 * 2**20
 ANSWER_WITHIN = 5.0
 """Seconds for a whole answer, or until a stream begins."""
@@ -39,16 +40,13 @@ class Wire:
     """One address with its token. `transport` takes the place of the network."""
 
     def __init__(self, url: str, token: str | None, transport: httpx.AsyncBaseTransport | None) -> None:
-        try:
-            self.client = httpx.AsyncClient(
-                base_url=url.rstrip("/"),
-                headers={} if token is None else {"Authorization": f"Bearer {token}"},
-                transport=transport,
-                timeout=None,  # noqa: S113  (each request is limited below, by the loop's clock)
-                trust_env=False,
-            )
-        except (httpx.InvalidURL, ValueError, TypeError) as error:
-            raise LostError(Trouble.STRANGE, f"{url} is no address: {error}") from error
+        self.client = httpx.AsyncClient(
+            base_url=_address(url),
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            transport=transport,
+            timeout=None,  # noqa: S113  (each request is limited below, by the loop's clock)
+            trust_env=False,
+        )
 
     async def ask(self, path: str, kind: type[Answer], *, method: str = "GET") -> tuple[Answer, tuple[Caution, ...]]:
         """`data` of the answer to one request, and the warnings beside it."""
@@ -108,6 +106,16 @@ async def _body(response: httpx.Response) -> bytes:
         if len(body) > BODY_MOST:
             raise LostError(Trouble.STRANGE, "an answer is too long")
     return bytes(body)
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        raise LostError(Trouble.STRANGE, f"{url} is no address: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host or (address.port or 1) > PORT_MOST:
+        raise LostError(Trouble.STRANGE, f"{url} is no address like http://127.0.0.1:4800")
+    return address
 
 
 @contextmanager

@@ -144,11 +144,11 @@ def clock(wall: float, *, seconds: bool = True) -> str:
 
 
 def moment(text: str) -> str:
-    """Local time of day of an ISO 8601 time; the text itself where it is none."""
+    """Local time of day of an ISO 8601 time; `–` where it is none."""
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        return text
+        return "–"
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)
     return clock(parsed.timestamp())

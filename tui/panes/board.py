@@ -131,9 +131,9 @@ def group_line(group: Group, width: int) -> Line:
     benchmark = group.benchmark
     models = "1 model" if group.models == 1 else f"{count(group.models)} models"
     if group.questions:
-        models += f" · {count(group.questions)} questions"
+        models += f" · {count(group.questions)} question" + ("" if group.questions == 1 else "s")
     head = line(span(cut_middle(benchmark, max(8, width - 36)), "strong"), span(f" · {models} ", "muted"))
-    return (*head, span("─" * max(0, width - width_of(head)), "faint"))
+    return cropped((*head, span("─" * max(0, width - width_of(head)), "faint")), width)
 
 
 def legend_line(columns: Columns, width: int) -> Line:

@@ -6,6 +6,8 @@ from tui.view import View
 
 _WORDS = {"board": "Board", "now": "Now", "tasks": "Tasks", "peers": "Peers", "log": "Log"}
 
+ROOMY = 96
+
 
 def footer(view: View, pane: str, width: int) -> Line:
     """Letters of the panes (the chosen one in brackets), then what can be done."""
@@ -21,7 +23,7 @@ def footer(view: View, pane: str, width: int) -> Line:
         keys.append(("space", "resume" if paused else "pause", 4))
     keys += [("^p", "commands", 8), ("q", "close", 5), ("?", "help", 3)]
     pieces += [Piece(_key(key, word), importance) for key, word, importance in keys]
-    return strip_of(pieces, width, gap="  ")
+    return strip_of(pieces, width, gap="  " if width >= ROOMY else " ")
 
 
 def _key(key: str, word: str) -> tuple[Span, ...]:

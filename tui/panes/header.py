@@ -1,7 +1,7 @@
 """The line at the top, and the notice under it when something needs saying."""
 
 from tui.answers import Status
-from tui.lines import Line, Piece, line, span, strip_of
+from tui.lines import Line, Piece, cropped, line, span, strip_of
 from tui.link import Instant, Phase, Trouble
 from tui.view import View
 from tui.words import STATES, age, clock, count, left, reason_sentence, unknown
@@ -75,22 +75,25 @@ def connection(view: View, now: Instant) -> Line:
             return line(span("◌ connecting", "muted"))
 
 
-def notice(view: View, now: Instant) -> Line:
+def notice(view: View, now: Instant, width: int) -> Line:
     """One sentence that matters more than the rest, or nothing."""
     link = view.link
     phase = link.phase(now)
     heard = "" if link.heard is None else f"last heard {clock(link.heard.wall)}"
     if phase is Phase.STALE:
-        return line(span(f"◎ Silent for {age(_silence(view, now))}; {heard}. What you see is from then.", "look"))
+        said = f"◎ Silent for {age(_silence(view, now))}; {heard}. What you see is from then."
+        return cropped(line(span(said, "look")), width)
     if phase is Phase.DOWN:
-        retry = ""
+        pieces = [Piece(line(span(f"○ {_trouble(view)}", "look")), 0)]
         if link.retry_at is not None:
-            retry = f" · retry in {max(0, round(link.retry_at - now.steady))} s (r: now)"
-        kept = f" · {heard}" if heard else ""
-        return line(span(f"○ {_trouble(view)}{retry}{kept}", "look"))
+            seconds = max(0, round(link.retry_at - now.steady))
+            pieces.append(Piece(line(span(f"retry in {seconds} s", "look")), 1))
+        pieces += [Piece(line(span(heard, "look")), 2)] if heard else []
+        pieces.append(Piece(line(span("r retries now", "look")), 3))
+        return strip_of(pieces, width, gap=" · ")
     if view.status is not None and view.status.state == "paused" and view.status.reasons:
         reasons = "; ".join(reason_sentence(reason) for reason in view.status.reasons)
-        return line(span(f"‖ Paused. {reasons}", "strong"))
+        return cropped(line(span(f"‖ Paused. {reasons}", "strong")), width)
     worst = [caution for caution in view.cautions if caution.severity in ("fail", "warn")]
     if worst:
         worst.sort(key=lambda caution: caution.severity != "fail")
@@ -98,7 +101,7 @@ def notice(view: View, now: Instant) -> Line:
         more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
         remedy = f" → {first.remedy}" if first.remedy else ""
         glyph = "×" if first.severity == "fail" else "!"
-        return line(span(f"{glyph} {first.title or first.code}{remedy}{more}", "look"))
+        return cropped(line(span(f"{glyph} {first.title or first.code}{remedy}{more}", "look")), width)
     return ()
 
 

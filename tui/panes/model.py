@@ -13,7 +13,8 @@ def model_lines(view: View, key: tuple[str, str] | None, width: int) -> list[Lin
     """All about the model under the cursor."""
     row = row_of(view, key)
     if row is None:
-        return [line(span("No model is chosen: move the cursor on the board and press enter.", "muted"))]
+        sentence = "No model is chosen: move the cursor on the board and press enter."
+        return [line(span(text, "muted")) for text in wrapped(sentence, width)]
     lines = [line(span(cut_middle(row.title, width), "strong"))]
     facts = [_size(row.parameters)] if row.parameters is not None else []
     facts += [row.quantisation] if row.quantisation else []

@@ -3,15 +3,19 @@
 Up to eight accounts have a column each; with more, a task's marks stand in the order of its ranks.
 """
 
+from itertools import groupby
+
+from rich.cells import cell_len
+
 from tui.answers import Runner, Task
 from tui.lines import BLANK, Line, Span, Style, cell, cropped, line, span, width_of
-from tui.plain import cut_middle, wrapped
+from tui.plain import cut_middle, plain, wrapped
 from tui.view import View
-from tui.words import count, short, task_sign
+from tui.words import Sign, count, short, task_sign
 
 COLUMNS_MOST = 8
 COLUMN = 5
-LEVELS = "▁▂▃▄▅▆▇"
+LEVELS = "▁▂▃▄▅▆"
 
 
 def tasks_lines(view: View, width: int) -> list[Line]:
@@ -25,29 +29,35 @@ def tasks_lines(view: View, width: int) -> list[Line]:
         return [
             *_sentence(f"Epoch {count(tasks.epoch)} has no tasks: nothing is due.", width),
             BLANK,
-            *_last(view),
+            *_last(view, width),
         ]
     accounts = _accounts(tasks.tasks)
-    columns = accounts if len(accounts) <= COLUMNS_MOST and width >= 44 + COLUMN * len(accounts) else None
+    columns = accounts if len(accounts) <= COLUMNS_MOST and width >= 36 + COLUMN * len(accounts) else None
     marks = COLUMN * len(columns) if columns is not None else _ranks_width(tasks.tasks)
-    sign = max(len(task_sign(task).text) for task in tasks.tasks)
-    room = width - marks - sign - 3
-    longest = max(len(task.model) for task in tasks.tasks)
-    benches = max(len(task.benchmark) for task in tasks.tasks)
-    bench = max(6, min(benches, room // 3 if room < 30 else max(14, room // 3))) if room >= 24 else 0
-    name = max(8, min(longest, room - bench - (1 if bench else 0)))
-    lines = [_head(name, bench, columns, marks, _ours(tasks.tasks))]
-    for task in tasks.tasks:
-        parts = [cell(cut_middle(task.model, name), name), span(" ")]
-        if bench:
-            parts += [cell(cut_middle(task.benchmark, bench), bench, "muted"), span(" ")]
-        parts += _by_account(task, columns) if columns is not None else _by_rank(task, marks)
-        verdict = task_sign(task)
-        purpose = "" if task.purpose == "regular" else f" ({task.purpose})"
-        parts += [span(" "), span(verdict.text + purpose, verdict.style)]
-        lines.append(cropped(tuple(parts), width))
-    lines += [BLANK, cropped(_legend(columns is None), width), *_last(view)]
+    sign = max(len(_verdict(task).text) for task in tasks.tasks)
+    longest = max(cell_len(plain(task.model)) for task in tasks.tasks)
+    name = max(8, min(longest, width - marks - sign - 2))
+    lines = [cropped(_head(name, columns, marks, _ours(tasks.tasks)), width)]
+    for benchmark, members in groupby(sorted(tasks.tasks, key=_benchmark), key=_benchmark):
+        head = line(span(cut_middle(benchmark, width - 4), "strong"), " ")
+        lines.append((*head, span("─" * max(0, width - width_of(head)), "faint")))
+        for task in members:
+            parts = [cell(cut_middle(task.model, name), name), span(" ")]
+            parts += _by_account(task, columns) if columns is not None else _by_rank(task, marks)
+            verdict = _verdict(task)
+            parts += [span(" "), span(verdict.text, verdict.style)]
+            lines.append(cropped(tuple(parts), width))
+    lines += [BLANK, cropped(_legend(columns is None), width), *_last(view, width)]
     return lines
+
+
+def _benchmark(task: Task) -> str:
+    return task.benchmark
+
+
+def _verdict(task: Task) -> Sign:
+    sign = task_sign(task)
+    return sign if task.purpose == "regular" else sign._replace(word=f"{sign.word} ({task.purpose})")
 
 
 def _sentence(text: str, width: int) -> list[Line]:
@@ -64,10 +74,8 @@ def _ours(tasks: tuple[Task, ...]) -> frozenset[str]:
     return frozenset(runner.account for task in tasks for runner in task.runners if runner.mine)
 
 
-def _head(name: int, bench: int, columns: tuple[str, ...] | None, marks: int, ours: frozenset[str]) -> Line:
+def _head(name: int, columns: tuple[str, ...] | None, marks: int, ours: frozenset[str]) -> Line:
     parts = [cell("model", name, "muted"), span(" ")]
-    if bench:
-        parts += [cell("benchmark", bench, "muted"), span(" ")]
     if columns is None:
         parts.append(cell("runners", marks, "muted"))
     else:
@@ -105,7 +113,7 @@ def _by_rank(task: Task, marks: int) -> list[Span]:
     for runner in task.runners:
         text, style = _mark(runner)
         if runner.progress is not None and not (runner.committed or runner.revealed):
-            text = LEVELS[min(6, max(0, int(runner.progress * 7)))]
+            text = LEVELS[min(5, max(0, int(runner.progress * 6)))]
         if not runner.assigned and not any(part.text == "┊" for part in parts):
             parts.append(Span("┊", "faint"))
         parts.append(Span(text, "strong" if runner.mine and style != "muted" else style))
@@ -118,12 +126,12 @@ def _ranks_width(tasks: tuple[Task, ...]) -> int:
 
 
 def _legend(by_rank: bool) -> Line:
-    spare = "after ┊ spares" if by_rank else "( ) spare"
+    spare = "┊ spares" if by_rank else "( ) spare"
     work = "▃" if by_rank else "60%"
     return line(span(f"· waiting  {work} at work  ■ committed  ✓ revealed  {spare}", "muted"))
 
 
-def _last(view: View) -> list[Line]:
+def _last(view: View, width: int) -> list[Line]:
     """How the newest closed epoch ended."""
     epochs = [verdict.epoch for verdict in view.verdicts if verdict.epoch is not None]
     if not epochs:
@@ -132,4 +140,4 @@ def _last(view: View) -> list[Line]:
     ended = [verdict.verdict.lower() for verdict in view.verdicts if verdict.epoch == newest]
     counts = [f"{ended.count(word)} {word}" for word in ("done", "disputed", "failed", "expired", "waiting")]
     told = " · ".join(text for text in counts if not text.startswith("0 "))
-    return [line(span(f"epoch {count(newest)} closed: {told}", "muted"))]
+    return [cropped(line(span(f"epoch {count(newest)} closed: {told}", "muted")), width)]
