@@ -1,6 +1,8 @@
-"""The `peerboard` command. Heavy libraries are imported by the commands that need them."""
+"""The `peerboard` command: what there is to call. Each command imports what it needs when it is called."""
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,11 @@ from peerboard.exits import CommandFailed, Exit, fail
 
 app = typer.Typer(
     help="A peer-to-peer leaderboard for open LLM and LoRA checkpoints.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-bootstrap_app = typer.Typer(help="The public face of a network.", no_args_is_help=True)
+bootstrap_app = typer.Typer(help="The public face of a network.", rich_markup_mode=None)
 app.add_typer(bootstrap_app, name="bootstrap")
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder that holds everything of this node.")]
@@ -22,15 +24,34 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ParentOption = Annotated[bool, typer.Option("--exit-with-parent", hidden=True)]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every error ends in a sentence, a remedy and an exit code."""
-    as_json = "--json" in sys.argv
+    arguments = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a sign that the terminal lacks is no reason to fail
     try:
-        app()
+        code = app(arguments, prog_name="peerboard", standalone_mode=False)
+        sys.stdout.flush()
     except CommandFailed as error:
         fail(error, as_json=as_json)
-    except KeyboardInterrupt:
+    except typer.TyperException as error:
+        fail(_usage(error), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(Exit.INTERRUPTED)) from None
+    except BrokenPipeError:
+        # The reader has seen enough. What is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(int(Exit.FAILED)) from None
+    raise SystemExit(code if isinstance(code, int) else int(Exit.FINE))
+
+
+def _usage(error: typer.TyperException) -> CommandFailed:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "peerboard"
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    return CommandFailed("USAGE", text.replace("\n", " "), f"{command} --help", Exit.USAGE)
 
 
 @app.command()
@@ -41,14 +62,17 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the homes afterwards.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a whole network on this machine: bootstrap, nodes, demo models and questions."""
+    """Run a whole network on this machine.
+
+    Bootstrap, nodes, demo models and questions: each process has a home of its own.
+    """
     from peerboard.demo import run_demo
 
     raise SystemExit(run_demo(nodes, epochs, home, keep=keep, as_json=as_json))
 
 
 @app.command()
-def run(home: HomeOption = None, exit_with_parent: ParentOption = False) -> None:
+def run(home: HomeOption = None, as_json: JsonOption = False, exit_with_parent: ParentOption = False) -> None:
     """Run this home's node until it is stopped."""
     from peerboard.daemons import run_node_daemon
 
@@ -56,11 +80,47 @@ def run(home: HomeOption = None, exit_with_parent: ParentOption = False) -> None
 
 
 @bootstrap_app.command("run")
-def bootstrap_run(home: HomeOption = None, exit_with_parent: ParentOption = False) -> None:
+def bootstrap_run(home: HomeOption = None, as_json: JsonOption = False, exit_with_parent: ParentOption = False) -> None:
     """Run this home's bootstrap until it is stopped."""
     from peerboard.daemons import run_bootstrap_daemon
 
     raise SystemExit(run_bootstrap_daemon(home, exit_with_parent=exit_with_parent))
+
+
+@app.command()
+def status(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 if something needs a look.")] = False,
+) -> None:
+    """Show what this node is doing."""
+    from peerboard import node_status
+
+    raise SystemExit(node_status.status(home, as_json=as_json, check=check))
+
+
+@app.command()
+def pause(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Evaluate nothing until `resume`."""
+    from peerboard import node_status
+
+    node_status.pause(home, as_json=as_json)
+
+
+@app.command()
+def resume(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Evaluate again."""
+    from peerboard import node_status
+
+    node_status.resume(home, as_json=as_json)
+
+
+@app.command()
+def stop(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Stop this home's daemon, and wait for its end."""
+    from peerboard import node_status
+
+    node_status.stop(home, as_json=as_json)
 
 
 @app.command()
@@ -70,6 +130,66 @@ def leaderboard(
     live: Annotated[bool, typer.Option("--live", help="Add what the open epoch shows so far.")] = False,
 ) -> None:
     """Show the board at the last closed epoch."""
-    from peerboard.looking import show_leaderboard
+    from peerboard import looking
 
-    show_leaderboard(home, as_json=as_json, live=live)
+    looking.leaderboard(home, as_json=as_json, live=live)
+
+
+@app.command()
+def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the registered models."""
+    from peerboard import looking
+
+    looking.models(home, as_json=as_json)
+
+
+@app.command()
+def benchmarks(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the network's benchmarks."""
+    from peerboard import looking
+
+    looking.benchmarks(home, as_json=as_json)
+
+
+@app.command()
+def results(
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    epochs: Annotated[int, typer.Option(help="How many closed epochs.", min=1, max=24)] = 3,
+) -> None:
+    """List the final verdicts of the last closed epochs."""
+    from peerboard import looking
+
+    looking.results(home, epochs, as_json=as_json)
+
+
+@app.command()
+def runners(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the accounts that evaluate."""
+    from peerboard import looking
+
+    looking.runners(home, as_json=as_json)
+
+
+@app.command()
+def tasks(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the open epoch's tasks."""
+    from peerboard import looking
+
+    looking.tasks(home, as_json=as_json)
+
+
+@app.command()
+def peers(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the peers that are connected."""
+    from peerboard import looking
+
+    looking.peers(home, as_json=as_json)
+
+
+@app.command()
+def credit(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what your account has earned."""
+    from peerboard import node_status
+
+    node_status.credit(home, as_json=as_json)

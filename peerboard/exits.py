@@ -3,8 +3,11 @@
 import enum
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
+
+from peerboard.safe_text import safe
 
 
 class Exit(enum.IntEnum):
@@ -31,11 +34,13 @@ class CommandFailed(Exception):
         self.status = status
 
 
-def json_answer(name: str, data: Any, error: CommandFailed | None = None) -> str:
+def json_answer(
+    name: str, data: Any, error: CommandFailed | None = None, warnings: Sequence[dict[str, str]] = ()
+) -> str:
     """The envelope of a command's JSON."""
     time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     problem = {"code": error.code, "title": error.sentence, "remedy": error.remedy} if error else None
-    answer = {"schema": f"peerboard.{name}/1", "time": time, "data": data, "warnings": [], "error": problem}
+    answer = {"schema": f"peerboard.{name}/1", "time": time, "data": data, "warnings": list(warnings), "error": problem}
     return json.dumps(answer, ensure_ascii=False)
 
 
@@ -43,5 +48,5 @@ def fail(error: CommandFailed, *, as_json: bool = False) -> NoReturn:
     """Say it and exit. With `as_json` the error also comes as JSON on stdout."""
     if as_json:
         print(json_answer("error", None, error))
-    print(f"error[{error.code}]: {error.sentence}\n→ {error.remedy}", file=sys.stderr)
+    print(f"error[{safe(error.code)}]: {safe(error.sentence)}\n→ {safe(error.remedy)}", file=sys.stderr)
     raise SystemExit(int(error.status))
