@@ -18,7 +18,6 @@ from node.daemon import OpenNetwork, housekeeping
 from node.home import Home
 from node.identity import load_key
 from node.observer import Observer
-from node.pauses import USER, Pauses
 from node.process import announced, new_token, serving, stop_on_signals
 from node.settings import Settings
 from node.supervision import Supervisor
@@ -44,10 +43,7 @@ async def run_bootstrap(
         writer = LogWriter(core, key, chain_seed, waits_for=settings.first_mark_waits_for)
         supervisor = Supervisor(bulletin, home.folder)
         public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
-        pauses = Pauses(bulletin)
-        owner = owner_routes(
-            observer, partial(pauses.begin, USER), partial(pauses.end, USER), partial(_stop, observer, stop)
-        )
+        owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})
         control = Starlette(routes=[*read_routes(observer), *owner], middleware=[token_required(new_token(home))])
         async with (
             serving(public, [f"{settings.web_host}:{settings.web_port}"]) as web,
@@ -57,6 +53,9 @@ async def run_bootstrap(
             with announced(home, "bootstrap", url, web=web):
                 nursery.start_soon(stop_on_signals, stop)
                 nursery.start_soon(supervisor.keep, "core", core.run)
+                nursery.start_soon(
+                    supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
+                )
                 nursery.start_soon(supervisor.keep, "log writer", writer.run)
                 nursery.start_soon(supervisor.keep, "housekeeping", partial(housekeeping, core))
                 bulletin.tell(Level.OK, "READY", f"The board is at {web}.")

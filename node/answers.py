@@ -108,10 +108,10 @@ def board_row(state: State, row: scores.Row) -> Json:
 def _model(model: Model) -> Json:
     return {
         "id": model.id.hex(),
-        "model": model.reference,
+        "reference": model.reference,
         "name": model.name,
         "base": _file(model.base),
-        "adapters": [{**_file(a.file), "scale": a.scale / 1000} for a in model.adapters],
+        "adapters": [{"file": _file(adapter.file), "scale": adapter.scale} for adapter in model.adapters],
         "architecture": model.architecture,
         "parameters": model.parameters,
         "quantisation": model.quantisation,

@@ -4,7 +4,7 @@
 """
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ LEDGER_ANSWERS = ("leaderboard", "models", "benchmarks", "runners")
 
 def node_answer(observer: Observer, name: str, data: Any) -> JSONResponse:
     """`data` in the envelope of node answers."""
-    body = {
+    body: Json = {
         "schema": f"peerboard.{name}/1",
         "time": timestamp(observer.core.clock.now()),
         "data": data,
@@ -39,7 +39,7 @@ def node_answer(observer: Observer, name: str, data: Any) -> JSONResponse:
 def refusal(status: int, code: str, title: str, remedy: str, time: str = "") -> JSONResponse:
     """An error for people and programs."""
     error = {"code": code, "title": title, "remedy": remedy}
-    body = {"schema": "peerboard.error/1", "time": time, "data": None, "warnings": [], "error": error}
+    body: Json = {"schema": "peerboard.error/1", "time": time, "data": None, "warnings": [], "error": error}
     return JSONResponse(body, status_code=status)
 
 
@@ -83,10 +83,8 @@ def read_routes(observer: Observer) -> list[Route]:
     ]
 
 
-def owner_routes(
-    observer: Observer, pause: Callable[[], None], resume: Callable[[], None], stop: Callable[[], None]
-) -> list[Route]:
-    """The part for the node's owner: peers, pausing and stopping."""
+def owner_routes(observer: Observer, commands: Mapping[str, Callable[[], None]]) -> list[Route]:
+    """The part for the node's owner: its peers, and commands such as `pause`, by their names."""
 
     async def peers(request: Request) -> Response:
         return node_answer(observer, "peers", observer.peers())
@@ -98,12 +96,8 @@ def owner_routes(
 
         return answer
 
-    return [
-        Route("/v1/peers", peers),
-        Route("/v1/pause", command(pause), methods=["POST"]),
-        Route("/v1/resume", command(resume), methods=["POST"]),
-        Route("/v1/stop", command(stop), methods=["POST"]),
-    ]
+    acts = [Route(f"/v1/{name}", command(act), methods=["POST"]) for name, act in commands.items()]
+    return [Route("/v1/peers", peers), *acts]
 
 
 def token_required(token: str) -> Middleware:

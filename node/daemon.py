@@ -21,6 +21,7 @@ from node.network import Network
 from node.observer import Observer
 from node.pauses import USER, Pauses
 from node.process import announced, new_token, serving, stop_on_signals
+from node.reach import Reach
 from node.scheduler import Scheduler
 from node.settings import Settings
 from node.supervision import Supervisor
@@ -30,15 +31,16 @@ from protocol.messages import Profile
 MIB = 1 << 20
 
 
-class DiallingNetwork(Network, Protocol):
+class ReachingNetwork(Network, Protocol):
     """A network that can keep connections up by itself."""
 
-    async def keep_connected(self, addresses: Sequence[str]) -> None:
-        """Dial these addresses, and again whenever a connection is lost, until cancelled."""
+    @property
+    def reach(self) -> Reach:
+        """What dials, and tells peers of each other."""
         ...
 
 
-OpenNetwork = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[DiallingNetwork]]
+OpenNetwork = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[ReachingNetwork]]
 """Opens the transport from the seed of a peer key and the multiaddrs to listen on."""
 OpenEvaluator = Callable[[Home, Settings], AbstractAsyncContextManager[Evaluator]]
 
@@ -71,10 +73,13 @@ async def run_node(
         scheduler = _scheduler(core, identity, evaluator, pauses, settings)
         observer.account, observer.device = identity.account.public, identity.device.public
         observer.scheduler, observer.pauses = scheduler, pauses
-        routes = read_routes(observer) + owner_routes(
-            observer, partial(pauses.begin, USER), partial(pauses.end, USER), partial(_stop, observer, stop)
-        )
-        app = Starlette(routes=list(routes), middleware=[token_required(new_token(home))])
+        commands = {
+            "pause": partial(pauses.begin, USER),
+            "resume": partial(pauses.end, USER),
+            "stop": partial(_stop, observer, stop),
+        }
+        routes = [*read_routes(observer), *owner_routes(observer, commands)]
+        app = Starlette(routes=routes, middleware=[token_required(new_token(home))])
         supervisor = Supervisor(bulletin, home.folder)
         async with (
             serving(app, [f"127.0.0.1:{settings.control_port}"]) as url,
@@ -83,7 +88,9 @@ async def run_node(
             with announced(home, "node", url):
                 nursery.start_soon(stop_on_signals, stop)
                 nursery.start_soon(supervisor.keep, "core", core.run)
-                nursery.start_soon(supervisor.keep, "dialling", partial(network.keep_connected, settings.bootstrap))
+                nursery.start_soon(
+                    supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
+                )
                 least_free = settings.least_free_disk * MIB
                 nursery.start_soon(supervisor.keep, "disk", partial(watch_disk, home.folder, least_free, pauses))
                 nursery.start_soon(supervisor.keep, "scheduler", scheduler.run)

@@ -10,7 +10,8 @@ from typing import Annotated
 import structlog
 import trio
 from msgspec import Meta, Struct
-from protocol.reconciliation import MalformedMessage, Reconciler, respond
+from protocol.reconciliation import ItemSet, Reconciler, respond
+from protocol.reconciliation_format import InvalidMessage
 
 from node.gossip import Gossiper
 from node.network import Network
@@ -23,7 +24,6 @@ from protocol.rejections import Rejected
 
 RECONCILE = "/peerboard/reconcile/1"
 ENVELOPES = "/peerboard/envelopes/1"
-FRAME_BYTES = 64 * 1024
 ROUNDS = 16
 PORTION_BYTES = 768 * 1024
 PORTION_IDS = 2000
@@ -77,7 +77,7 @@ class Exchange:
 
     async def _differences(self, peer: str) -> tuple[list[bytes], list[bytes]]:
         """Ids that the peer lacks, and ids that this node lacks."""
-        reconciler = Reconciler(self._items(), FRAME_BYTES)
+        reconciler = Reconciler(self._items())
         message: bytes | None = reconciler.initiate()
         have: list[bytes] = []
         need: list[bytes] = []
@@ -86,20 +86,21 @@ class Exchange:
                 break
             answer = await self._network.request(peer, RECONCILE, message)
             try:
-                message, more_have, more_need = reconciler.reconcile(answer)
-            except MalformedMessage as error:
+                step = reconciler.reconcile(answer)
+            except InvalidMessage as error:
                 log.warning("a peer does not reconcile properly", peer=peer, error=str(error))
                 break
-            have += more_have
-            need += more_need
+            message = step.reply
+            have += step.have
+            need += step.need
         return have, need
 
-    def _items(self) -> list[tuple[int, bytes]]:
-        return [(epoch_of(envelope), key) for key, envelope in self._replica.held.items()]
+    def _items(self) -> ItemSet:
+        return ItemSet((epoch_of(envelope), key) for key, envelope in self._replica.held.items())
 
     async def _answer_round(self, peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
-        return respond(self._items(), body, FRAME_BYTES)
+        return respond(self._items(), body)
 
     async def _answer_envelopes(self, peer: str, body: bytes) -> bytes:
         wants = cbor.decode(body, Wants)
