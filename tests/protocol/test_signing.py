@@ -140,7 +140,7 @@ CASES = {
     4: ({"secret": 99, "key_torsion": 1, "nonce": 77, "commitment_torsion": 5}, False, False),
     5: ({"secret": 99, "key_torsion": 1, "nonce": 77, "commitment_torsion": 0}, False, False),
     6: ({"secret": 99, "key_torsion": 0, "nonce": 77, "commitment_torsion": 0, "laps": 1}, True, False),
-    7: ({"secret": 99, "key_torsion": 0, "nonce": 77, "commitment_torsion": 0, "laps": 15}, True, False),
+    7: ({"secret": 99, "key_torsion": 0, "nonce": 77, "commitment_torsion": 0, "laps": 14}, True, False),
     8: (
         {
             "secret": 99,
@@ -208,7 +208,7 @@ def test_each_class_of_edge_case_has_the_documented_verdict(case: int) -> None:
     nonce=st.sampled_from([0, 1, 77, L - 2]),
     commitment_torsion=st.integers(0, 7),
     message=st.binary(max_size=4),
-    laps=st.sampled_from([0, 0, 0, 1, 2, 15]),
+    laps=st.sampled_from([0, 0, 0, 1, 2, 14]),
 )
 def test_forged_signatures_are_judged_by_the_predicate(
     secret: int, key_torsion: int, nonce: int, commitment_torsion: int, message: bytes, laps: int
