@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check lint format types contracts locks bench lock clean
 
 help:
 	@echo "make demo     start a whole network on this machine     (ARGS=\"--nodes 5 --epochs 3\")"
@@ -37,11 +37,22 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
 
-check: $(INSTALLED)
+# One target each, so that 'make --keep-going check' reports everything.
+check: lint format types contracts locks
+
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
+
+format: $(INSTALLED)
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
 	$(BIN)/mypy
+
+contracts: $(INSTALLED)
 	$(BIN)/lint-imports --no-logo
+
+locks: $(INSTALLED)
 	$(BIN)/python requirements/verify.py
 
 bench: $(INSTALLED)
