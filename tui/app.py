@@ -21,7 +21,6 @@ from textual.widgets import Input
 from tui.board import BoardList, BoardPane
 from tui.help import HelpScreen
 from tui.layout import LETTERS, TITLES, Choice, panes_in_sight
-from tui.lines import Line
 from tui.link import Instant, Phase
 from tui.look import CSS, DARK, LIGHT, VARIABLES
 from tui.painting import Pane, Strap
@@ -158,16 +157,16 @@ class Dashboard(App[None]):
         strap.show(said)
         base.query_one("#footer", Strap).show(footer(view, self.choice.pane, width))
         board = base.query_one(BoardPane)
-        draws: dict[str, Callable[[int], list[Line]]] = {
-            "now": partial(now_lines, view, now),
-            "today": partial(today_lines, view),
-            "log": partial(activity_lines, view),
-            "tasks": partial(tasks_lines, view),
-            "peers": partial(peers_lines, view),
-            "model": partial(model_lines, view, board.list.cursor),
-        }
-        for name, draw in draws.items():
-            base.query_one(f"#{name}", Pane).show(draw)
+        cursor = board.list.cursor
+        for name, draw, of in (
+            ("now", partial(now_lines, view, now), None),
+            ("today", partial(today_lines, view), (view.status,)),
+            ("log", partial(activity_lines, view), (view.activities,)),
+            ("tasks", partial(tasks_lines, view), (view.tasks, view.verdicts)),
+            ("peers", partial(peers_lines, view), (view.status, view.peers)),
+            ("model", partial(model_lines, view, cursor), (view.board, view.tasks, view.verdicts, cursor)),
+        ):
+            base.query_one(f"#{name}", Pane).show(draw, of=of)
         board.show(view)
 
     def action_choose(self, pane: str) -> None:

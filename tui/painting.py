@@ -58,24 +58,41 @@ class Pane(ScrollView, can_focus=True):
         self._draw: Draw = lambda _width: ()
         self._lines: Sequence[Line] = ()
         self._width = 0
+        self._of: tuple[object, ...] | None = None
 
-    def show(self, draw: Draw) -> None:
-        """Draw anew; nothing is painted where nothing changed."""
-        self._draw = draw
+    def show(self, draw: Draw, *, of: tuple[object, ...] | None = None) -> None:
+        """Draw anew; nothing is painted where nothing changed.
+
+        `of` is all that the drawing depends on beside the width: the very same objects are not drawn twice.
+        """
+        width = self.scrollable_content_region.width
+        if of is not None and self._of is not None and width == self._width and self._same(of):
+            return
+        self._draw, self._of = draw, of
         self._redraw()
+
+    def _same(self, of: tuple[object, ...]) -> bool:
+        known = self._of or ()
+        return len(of) == len(known) and all(new is old for new, old in zip(of, known, strict=True))
 
     def _redraw(self) -> None:
         width = self.scrollable_content_region.width
         if not self.display or width <= 0:
+            self._of = None
             return
         lines = self._draw(width)
-        if width == self._width and lines == self._lines:
+        before, was = self._lines, self._width
+        if width == was and lines == before:
             return
-        grown = len(lines) - len(self._lines)
-        read_on = self.scroll_offset.y > 0 and grown > 0 and self._lines and lines[grown:] == self._lines
         self._lines, self._width = lines, width
+        if width == was and len(lines) == len(before):
+            for index, (new, old) in enumerate(zip(lines, before, strict=True)):
+                if new != old:
+                    self.refresh_line(index)
+            return
         self.virtual_size = Size(width, len(lines))
-        if read_on:
+        grown = len(lines) - len(before)
+        if self.scroll_offset.y > 0 and grown > 0 and before and lines[grown:] == before:
             # New lines came in above what is being read.
             self.scroll_to(y=self.scroll_offset.y + grown, animate=False)
         self.refresh()

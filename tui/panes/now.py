@@ -34,7 +34,8 @@ def now_lines(view: View, now: Instant, width: int) -> list[Line]:
         lines.extend(line(span(text, "muted")) for text in wrapped(sentence, width))
         return lines
     said = now if view.status_at is None else view.status_at
-    closes = said.wall + status.epoch.ends_in_s
+    # To the second: what was said is a little late each time, and a time of day should stand still.
+    closes = round(said.wall + status.epoch.ends_in_s)
     remaining = status.epoch.ends_in_s - seconds_since(view, now)
     return [*lines, *_epoch(status.epoch, remaining, closes, width)]
 
