@@ -36,7 +36,7 @@ class Progress(Struct, frozen=True):
     tokens_per_second: float
 
 
-class EvaluationFailed(Exception):  # noqa: N818
+class EvaluationFailed(Exception):
     """The task could not be evaluated; `detail` is for the volunteer, and never leaves the machine."""
 
     def __init__(self, failure: Failure, detail: str = "") -> None:

@@ -61,7 +61,7 @@ class Home:
 
     @property
     def control(self) -> Path:
-        """Where the control API listens: `{"url", "token_file", "pid", "role"}`."""
+        """Where the control API listens: `{"url", "token_file", "pid", "role", "web"}`."""
         return self.folder / "control.json"
 
     @property

@@ -14,7 +14,7 @@ from protocol.signing import PrivateKey
 SEED_BYTES = 32
 
 
-class KeyFileDamaged(Exception):  # noqa: N818
+class KeyFileDamaged(Exception):
     """A key file does not hold a key; the text says which, and what to do."""
 
 
