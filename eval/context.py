@@ -18,8 +18,6 @@ from protocol.failures import Failure
 Tokens = NDArray[np.int32]
 Rows = NDArray[np.float32]
 
-_SMALL_EMBEDDING = 512  # below it flash attention's bookkeeping costs more than it saves
-
 
 class Scaled(msgspec.Struct, frozen=True):
     """An adapter's handle and the strength at which it is applied (1.0: as trained)."""
@@ -44,8 +42,7 @@ class Context:
         parameters.n_ubatch = min(plan.batch, plan.micro_batch)
         parameters.n_outputs_max = plan.rows
         parameters.n_threads = parameters.n_threads_batch = threads
-        large = model.embedding >= _SMALL_EMBEDDING
-        parameters.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO if large else C.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        parameters.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO  # it skips the cells of other sequences
         parameters.kv_unified = True
         parameters.offload_kqv = parameters.op_offload = False
         parameters.no_perf = True

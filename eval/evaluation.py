@@ -28,7 +28,7 @@ from protocol.definitions import TaskKind
 from protocol.failures import Failure
 
 GENERATION_SLOTS = 16
-CHOICE_SLOTS = 32
+CHOICE_SLOTS = 16
 NEAR_TIE_TOKEN = 0.05
 NEAR_TIE_CHOICE = 0.1
 SHORTEST_PREFIX = 16  # a shorter common beginning is not worth a sequence

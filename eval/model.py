@@ -33,7 +33,6 @@ class LoadedModel:
             raise EvaluationError(Failure.MODEL_REFUSED, last_words())
         self.vocabulary: Any = C.llama_model_get_vocab(self.handle)
         self.vocabulary_size: int = C.llama_vocab_n_tokens(self.vocabulary)
-        self.embedding: int = C.llama_model_n_embd(self.handle)
         self._adds_eos: bool = C.llama_vocab_get_add_eos(self.vocabulary)
         self._eos: int = C.llama_vocab_eos(self.vocabulary)
         self._pieces: dict[tuple[int, bool], bytes] = {}
