@@ -59,6 +59,7 @@ from node.network import (
     Unreachable,
     Validator,
 )
+from node.reach import Reach
 from node.ungrouped import ungrouped
 
 log = structlog.get_logger(__name__)
@@ -212,6 +213,7 @@ class Libp2pNetwork:
         self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
         self._change = trio.Event()
         swarm.register_notifee(_Notifee(self))
+        self.reach = Reach(self)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -292,6 +294,10 @@ class Libp2pNetwork:
         await trio.lowlevel.checkpoint()
         if peer in self._peers:
             await self.host.disconnect(ID.from_string(peer))
+
+    async def keep_connected(self, addresses: Sequence[str]) -> None:
+        """See `Network.keep_connected`."""
+        await self.reach.keep_connected(addresses)
 
     def peers(self) -> tuple[Peer, ...]:
         """See `Network.peers`."""

@@ -8,7 +8,8 @@ delays. The hub can slow links down, lose messages and cut nodes off from each o
 import hashlib
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -36,6 +37,7 @@ from node.network import (
     Unreachable,
     Validator,
 )
+from node.reach import Reach
 from node.ungrouped import ungrouped
 
 log = structlog.get_logger(__name__)
@@ -181,6 +183,7 @@ class MemoryNetwork:
         self._exchanges: list[_Exchange] = []
         self._seen: dict[bytes, float] = {}
         self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
+        self.reach = Reach(self, chance=random.Random(name))  # noqa: S311  the same every time
 
     @property
     def traffic(self) -> Traffic:
@@ -244,6 +247,10 @@ class MemoryNetwork:
         await trio.lowlevel.checkpoint()
         if peer in self._peers:
             self.part(self._hub.networks[peer])
+
+    async def keep_connected(self, addresses: Sequence[str]) -> None:
+        """See `Network.keep_connected`."""
+        await self.reach.keep_connected(addresses)
 
     def peers(self) -> tuple[Peer, ...]:
         """See `Network.peers`."""

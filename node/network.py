@@ -7,7 +7,7 @@ multiaddr that ends in `/p2p/<peer id>`, such as `/ip4/127.0.0.1/tcp/4001/p2p/12
 """
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -140,6 +140,13 @@ class Network(Protocol):
 
     async def disconnect(self, peer: str) -> None:
         """Close every connection to the peer; nothing happens if there is none."""
+        ...
+
+    async def keep_connected(self, addresses: Sequence[str]) -> None:
+        """Stay connected until cancelled: to these addresses, dialled again when they are lost, and to a few others.
+
+        See `node.reach`. An address that does not answer is no failure: it is warned of once and tried for ever.
+        """
         ...
 
     def peers(self) -> tuple[Peer, ...]:
