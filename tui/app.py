@@ -35,7 +35,6 @@ from tui.panes.today import today_lines
 from tui.plain import plain
 from tui.source import Source
 from tui.view import View
-from tui.words import reason_sentence
 
 DRAW_EVERY = 0.25
 """Seconds between two drawings: often enough for progress, seldom enough for a slow line."""
@@ -225,12 +224,10 @@ class Dashboard(App[None]):
 
     async def _command(self, source: Source, verb: str) -> None:
         problem = await source.command(f"/v1/{verb}")
-        status = self.view.status
-        if problem is not None or status is None:
+        # A pause and its reasons stand under the header as long as they last.
+        if problem is not None:
             self._say(f"Could not {verb}: {problem}", warning=True)
-        elif status.state == "paused":
-            self._say("Paused. " + "; ".join(reason_sentence(reason) for reason in status.reasons))
-        else:
+        elif self.view.status is not None and self.view.status.state != "paused":
             self._say("Resumed.")
 
     def _say(self, text: str, *, warning: bool = False) -> None:

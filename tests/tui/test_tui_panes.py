@@ -210,6 +210,21 @@ def test_before_anything_has_happened() -> None:
     assert "has no tasks" in said(tasks_lines(View(tasks=Tasks(epoch=5)), 70))
 
 
+@pytest.mark.parametrize(
+    ("runner", "words"),
+    [
+        (Runner(mine=True), "None of your 2 tasks has begun."),
+        (Runner(mine=True, committed=True), "2 of your 2 tasks are committed."),
+        (Runner(mine=True, committed=True, revealed=True), "2 of your 2 tasks are revealed."),
+        (Runner(committed=True), "No task of yours is open."),
+    ],
+)
+def test_between_tasks_it_says_how_far_ours_are(runner: Runner, words: str) -> None:
+    tasks = tuple(Task(id=name, runners=(runner,)) for name in "ab")
+    view = View(status=Status(state="waiting"), tasks=Tasks(epoch=3, tasks=tasks))
+    assert words in said(now_lines(view, Instant(0.0, 0.0), 100))
+
+
 def test_a_bootstrap_evaluates_nothing() -> None:
     view = View(status=Status(state="waiting", role="bootstrap", peers=4))
     now = Instant(0.0, 0.0)

@@ -2,7 +2,7 @@
 
 from rich.cells import cell_len
 
-from tui.answers import Epoch, Status
+from tui.answers import Epoch, Status, Tasks
 from tui.lines import BLANK, Line, Span, cropped, line, span, width_of
 from tui.link import Instant
 from tui.panes.header import seconds_since
@@ -28,7 +28,7 @@ def now_lines(view: View, now: Instant, width: int) -> list[Line]:
     status = view.status
     if status is None:
         return [line(span("Nothing is known yet.", "muted"))]
-    lines = [*_current(status, width), BLANK]
+    lines = [*_current(status, view.tasks, width), BLANK]
     if status.epoch is None:
         sentence = "Before the first mark: no epoch is open."
         lines.extend(line(span(text, "muted")) for text in wrapped(sentence, width))
@@ -40,7 +40,7 @@ def now_lines(view: View, now: Instant, width: int) -> list[Line]:
     return [*lines, *_epoch(status.epoch, remaining, closes, width)]
 
 
-def _current(status: Status, width: int) -> list[Line]:
+def _current(status: Status, tasks: Tasks | None, width: int) -> list[Line]:
     if status.role != "node":
         sentence = "It introduces peers, keeps the log and publishes the board. It evaluates nothing."
         return [line(text) for text in wrapped(sentence, width)]
@@ -53,6 +53,8 @@ def _current(status: Status, width: int) -> list[Line]:
     current = status.current
     if current is None:
         sentence = _WAITING.get(status.state, status.state.replace("_", " "))
+        if status.state == "waiting":
+            sentence = _own_tasks(tasks) or sentence
         return [line(text) for text in wrapped(sentence, width)]
     bench = cut_middle(current.benchmark, max(8, width // 3, width - 3 - cell_len(plain(current.model))))
     name = cut_middle(current.model, width - cell_len(bench) - 3)
@@ -64,6 +66,20 @@ def _current(status: Status, width: int) -> list[Line]:
         bar,
         line(f"{count(current.done)} of {count(current.total)} questions", span(speed, "muted")),
     ]
+
+
+def _own_tasks(tasks: Tasks | None) -> str:
+    """How far this node's tasks of the open epoch are, while it evaluates none of them."""
+    mine = [runner for task in tasks.tasks for runner in task.runners if runner.mine] if tasks else []
+    if not mine:
+        return ""
+    revealed, committed = sum(runner.revealed for runner in mine), sum(runner.committed for runner in mine)
+    yours = f"of your {count(len(mine))} tasks"
+    if revealed:
+        return f"{count(revealed)} {yours} are revealed. The verdicts come when the epoch closes."
+    if committed:
+        return f"{count(committed)} {yours} are committed. Results are revealed when all are sealed."
+    return f"None {yours} has begun."
 
 
 def _by_user(status: Status) -> bool:
