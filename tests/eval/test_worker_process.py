@@ -1,0 +1,223 @@
+"""The child process and its client: outcomes, and every way in which a job can go wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from eval.benchmarks import find
+from eval.client import Worker, cause_of_death, open_worker
+from eval.cores import CoreSlots
+from eval.demo import catalogue
+from eval.frames import pack
+from eval.job import AdapterFile, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
+from protocol import fingerprint
+from protocol.failures import Failure
+from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, vocabulary, write_llama
+
+BASE = catalogue.MODELS / "tally-base.gguf"
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+
+
+def job(path: Path, benchmark: str = "tally-words", questions: Sequence[int] = range(5), **more: object) -> Job:
+    plain = Job(base=str(path), base_sha256=bytes(32), benchmark=benchmark, questions=tuple(questions))
+    return msgspec.structs.replace(plain, **more)
+
+
+def request(benchmark: str, beacon: bytes = b"b" * 32) -> FingerprintRequest:
+    return FingerprintRequest(b"n" * 32, beacon, b"m" * 32, find(benchmark).definition.dataset.content)
+
+
+async def outcome(worker: Worker, wanted: Job) -> Outcome:
+    answer = await worker.evaluate(wanted)
+    assert isinstance(answer, Outcome), answer
+    return answer
+
+
+async def failure(worker: Worker, wanted: Job) -> JobFailed:
+    answer = await worker.evaluate(wanted)
+    assert isinstance(answer, JobFailed), answer
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_jobs_have_outcomes_and_share_one_child(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    async with open_worker(CoreSlots(tmp_path / "cores", 1)) as worker:
+        seen: list[Progress] = []
+        words = await worker.evaluate(job(BASE, fingerprint=request("tally-words")), seen.append)
+        assert isinstance(words, Outcome)
+        assert seen[-1].done == seen[-1].total == 5
+        assert len(words.outcomes) == len(words.margins) == len(words.near_ties) == 5
+        assert set(words.outcomes) <= {0, 1000}
+        assert len(words.fingerprint) == 5 * fingerprint.BYTES_PER_QUESTION
+        assert words.tokens_in > words.tokens_out > 0
+        assert words.engine == "llama-cpp-python 0.3.36"
+        assert words.hardware.startswith("cpu")
+        pid = worker.pid
+        again = await outcome(worker, job(BASE, fingerprint=request("tally-words")))
+        assert again.outcomes == words.outcomes
+        assert again.transcript_digest == words.transcript_digest
+        choice = await outcome(worker, job(BASE, "tally-choice"))
+        assert choice.fingerprint == b""
+        assert choice.tokens_out == 0
+        plain = await outcome(worker, job(tiny, "tally-choice", keep_transcripts=True))
+        adapters = (AdapterFile(str(adapter), b"a" * 32, 500),)
+        adapted = await outcome(worker, job(tiny, "tally-choice", adapters=adapters, keep_transcripts=True))
+        assert [t.sums for t in plain.transcripts] != [t.sums for t in adapted.transcripts]
+        assert plain.transcript_digest != adapted.transcript_digest
+        assert worker.pid == pid
+    assert pid is not None
+    assert not alive(pid)
+
+
+async def test_a_fingerprint_belongs_to_its_beacon() -> None:
+    async with open_worker() as worker:
+        wanted = job(BASE, "tally-choice", fingerprint=request("tally-choice"))
+        first = await outcome(worker, wanted)
+        other = await outcome(
+            worker, msgspec.structs.replace(wanted, fingerprint=request("tally-choice", b"c" * 32))
+        )
+        vectors = [fingerprint.decode(answer.fingerprint) for answer in (first, other)]
+        assert first.outcomes == other.outcomes
+        assert not fingerprint.agree(*vectors, 8)
+
+
+def duplicate_tokens(path: Path) -> Path:
+    """A file at which llama.cpp aborts."""
+    tokens, _ = vocabulary()
+    metadata = llama_metadata() | {"tokenizer.ggml.tokens": [*tokens[:-1], tokens[-2]]}
+    path.write_bytes(gguf_bytes(metadata, llama_tensors()))
+    return path
+
+
+async def test_a_model_that_aborts_ends_only_the_child(tmp_path: Path, tiny: Path) -> None:
+    hostile = duplicate_tokens(tmp_path / "hostile.gguf")
+    async with open_worker() as worker:
+        assert (await failure(worker, job(hostile))).failure is Failure.MODEL_ABORTED
+        await outcome(worker, job(tiny))
+
+
+async def test_each_thing_that_is_wrong_has_its_own_failure(tiny: Path, adapter: Path, tmp_path: Path) -> None:
+    short = write_llama(tmp_path / "short.gguf", context_length=64)
+    truncated = tmp_path / "truncated.gguf"
+    truncated.write_bytes(tiny.read_bytes()[:9000])
+    registered = Registered("llama", 1, "F16")
+    wrong = {
+        Failure.FILE_MISSING: job(tmp_path / "none.gguf"),
+        Failure.MODEL_REFUSED: job(truncated),
+        Failure.ADAPTER_REFUSED: job(tiny, adapters=(AdapterFile(str(tiny), bytes(32)),)),
+        Failure.PROMPT_TOO_LONG: job(short),
+        Failure.DEFINITION_MISMATCH: job(tiny, registered=registered),
+        Failure.OUT_OF_MEMORY: job(tiny, memory_limit=1 << 20),
+        Failure.TOO_SLOW: job(BASE, questions=range(900), time_limit=0.001),
+        Failure.BENCHMARK_UNSUPPORTED: job(tiny, "nonsense"),
+        Failure.DOWNLOAD_FAILED: job(tiny, "gsm8k"),
+    }
+    async with open_worker() as worker:
+        for expected, wanted in wrong.items():
+            answer = await failure(worker, wanted)
+            assert answer.failure is expected, answer
+            assert answer.detail
+        assert (await failure(worker, job(adapter))).failure is Failure.MODEL_REFUSED
+        await outcome(worker, job(tiny))
+
+
+async def test_a_cancelled_job_takes_the_child_with_it(tiny: Path) -> None:
+    async with open_worker() as worker:
+        await outcome(worker, job(tiny))
+        pid = worker.pid
+        assert pid is not None
+        begun = trio.Event()
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                async for _ in worker.run(job(BASE, questions=range(900))):
+                    begun.set()
+
+            nursery.start_soon(run)
+            await begun.wait()
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(1):
+            while alive(pid):
+                await trio.sleep(0.01)
+        await outcome(worker, job(tiny))
+        assert worker.pid != pid
+
+
+async def test_a_killed_child_is_a_failure_of_the_device(tiny: Path) -> None:
+    async with open_worker() as worker:
+        async for event in worker.run(job(BASE, questions=range(900))):
+            if isinstance(event, Progress) and worker.pid is not None:
+                os.kill(worker.pid, signal.SIGKILL)
+            else:
+                assert isinstance(event, JobFailed)
+                assert not event.failure.of_model
+        await outcome(worker, job(tiny))
+
+
+async def test_a_child_that_does_not_answer_is_ended(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eval.client.GRACE_SECONDS", 0.2)
+    async with open_worker(command=SLEEPER) as worker:
+        answer = await failure(worker, job(tiny, time_limit=0.1))
+        assert answer.failure is Failure.TOO_SLOW
+        assert worker.pid is None
+
+
+@pytest.mark.parametrize("program", ["print('hello, hello')", "import sys; sys.exit(3)", "pass"])
+async def test_a_child_that_talks_nonsense_is_a_failure_of_the_evaluator(tiny: Path, program: str) -> None:
+    async with open_worker(command=(sys.executable, "-c", program)) as worker:
+        assert (await failure(worker, job(tiny))).failure is Failure.ENGINE_FAILED
+
+
+async def test_cores_are_held_while_a_job_runs_and_free_after(tiny: Path, tmp_path: Path) -> None:
+    cores = CoreSlots(tmp_path / "cores", 1)
+    async with open_worker(cores) as worker:
+        await outcome(worker, job(tiny, threads=4))
+        async with cores.take(1) as free:
+            assert free == 1
+        await failure(worker, job(duplicate_tokens(tmp_path / "hostile.gguf")))
+        async with cores.take(1) as free:
+            assert free == 1
+
+
+def test_a_child_whose_parent_went_away_ends(tiny: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-m", "eval.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(pack(job(BASE, questions=range(900))))
+    child.stdin.flush()
+    child.stdout.read(20)  # in the middle of the job
+    child.stdin.close()
+    assert child.wait(timeout=10) == 0
+    child.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "expected"),
+    [
+        (-signal.SIGABRT, "GGML_ASSERT(ne > 0) failed", Failure.MODEL_ABORTED),
+        (-signal.SIGSEGV, "", Failure.MODEL_ABORTED),
+        (-signal.SIGABRT, "terminate called: std::bad_alloc", Failure.OUT_OF_MEMORY),
+        (-signal.SIGKILL, "", Failure.OUT_OF_MEMORY),
+        (-signal.SIGILL, "", Failure.ENGINE_FAILED),
+        (1, "ImportError: llama-cpp-python is not installed", Failure.ENGINE_FAILED),
+        (None, "", Failure.ENGINE_FAILED),
+    ],
+)
+def test_cause_of_death(code: int | None, words: str, expected: Failure) -> None:
+    assert cause_of_death(code, words).failure is expected
