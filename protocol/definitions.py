@@ -23,6 +23,8 @@ Repository = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-
 Commit = Annotated[str, Meta(pattern=r"\A[0-9a-f]{40}\Z")]
 FilePath = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-][A-Za-z0-9._/-]{0,255}\Z")]
 
+Month = Annotated[str, Meta(pattern=r"\A[0-9]{4}-(0[1-9]|1[0-2])\Z")]
+
 MAX_ADAPTERS = 4
 FLOAT_WEIGHTS = frozenset({"F32", "F16"})
 
@@ -49,8 +51,63 @@ class Adapter(Struct, frozen=True, forbid_unknown_fields=True):
     scale: Annotated[int, Meta(ge=1, le=10_000)] = 1000
 
 
+class HubRevision(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole repository at one commit."""
+
+    repository: Repository
+    commit: Commit
+
+
+class Setting(Struct, frozen=True, forbid_unknown_fields=True):
+    """One value of a configuration: `learning-rate`, `2e-4`."""
+
+    name: Name
+    value: Label
+
+
+class ModelType(enum.IntEnum):
+    """How a model came about, as its registrant says."""
+
+    BASE = 0  # pretrained from scratch
+    CONTINUED = 1  # pretrained further
+    FINE_TUNED = 2
+    INSTRUCT = 3  # tuned to follow instructions or to converse
+    ADAPTER = 4
+    MERGE = 5
+    DISTILLED = 6
+    OTHER = 7
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a model was trained. `compute_hours` in hours of one device of the `hardware` named, `energy_wh` in Wh."""
+
+    configuration: Annotated[tuple[Setting, ...], Meta(max_length=32)]
+    datasets: Annotated[tuple[HubRevision, ...], Meta(max_length=32)]
+    hardware: Label | None = None
+    compute_hours: Count | None = None
+    energy_wh: Count | None = None
+
+
+class Card(Struct, frozen=True, forbid_unknown_fields=True):
+    """What boards show and sort by, beside what can be read from the files.
+
+    Claims of the registrant: no rule reads them. `origin`: the repositories that the file was converted or merged from,
+    where they hold no registered model (those are `Model.parents`). `cutoff`: the month of the newest training data.
+    """
+
+    name: Label
+    organisation: Label
+    type: ModelType
+    origin: Annotated[tuple[HubRevision, ...], Meta(max_length=8)] = ()
+    training: Training | None = None
+    cutoff: Month | None = None
+
+
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """A GGUF file, or a base with adapters. `quantisation` is the file's weight type: F32, F16, BF16, Q8_0, ..."""
+    """A GGUF file, or a base with adapters. `quantisation` is the file's weight type: F32, F16, BF16, Q8_0, ...
+
+    `parents`: ids of the models that it descends from. `text`: digest of a text document (see `texts`).
+    """
 
     base: HubFile
     adapters: Annotated[tuple[Adapter, ...], Meta(max_length=MAX_ADAPTERS)]
@@ -60,6 +117,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     licence: Label
     parents: Annotated[tuple[Digest, ...], Meta(max_length=8)] = ()
     text: Digest | None = None
+    card: Card | None = None
 
     @property
     def id(self) -> bytes:

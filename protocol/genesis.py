@@ -9,12 +9,17 @@ from msgspec import Meta, Struct
 from protocol import cbor
 from protocol.definitions import Benchmark, Digest, Model, Name, PublicKey, Small
 from protocol.notes import VerifierKey
-from protocol.parameters import Parameters
+from protocol.parameters import Bound, Parameters
 from protocol.rejections import Rejected, Rejection
 
 
 class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
-    """`time`: Unix seconds at which epoch 0 begins. `chain_anchor`: end of the log key's hash chain (see `epochs`)."""
+    """What everybody starts from.
+
+    `time`: Unix seconds at which epoch 0 begins. `chain_anchor`: end of the log key's hash chain (see `epochs`).
+    `attesters`: whose attestations count. `recovery_key`: replaces a lost log key by a succession. `bounds`: how far
+    governance may move each parameter; one that is not listed stays as it is.
+    """
 
     name: Name
     time: Annotated[int, Meta(ge=0, le=2**40)]
@@ -24,6 +29,9 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     log_key: PublicKey
     chain_anchor: Digest
     chain_length: Small
+    attesters: Annotated[tuple[PublicKey, ...], Meta(max_length=64)] = ()
+    recovery_key: PublicKey | None = None
+    bounds: Annotated[tuple[Bound, ...], Meta(max_length=64)] = ()
 
     @cached_property
     def id(self) -> bytes:

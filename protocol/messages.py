@@ -9,13 +9,27 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
-from protocol.definitions import Count, Digest, Label, Model, Name, PublicKey, Signature, Small
+from protocol.definitions import (
+    Benchmark,
+    Count,
+    Digest,
+    Label,
+    Model,
+    Name,
+    PublicKey,
+    Setting,
+    Signature,
+    Small,
+)
 from protocol.failures import Failure
 from protocol.hashing import digest
+from protocol.parameters import Natural, ParameterName
 
 Outcome = Annotated[int, Meta(ge=0, le=1000)]
 Epoch = Small
 Seen = Annotated[bytes, Meta(max_length=16)]
+Stamp = Annotated[bytes, Meta(min_length=8, max_length=8)]
+Stars = Annotated[int, Meta(ge=1, le=5)]
 
 MAX_TASKS_PER_BATCH = 64
 MAX_QUESTIONS = 1000
@@ -55,18 +69,48 @@ def consent_to(network: bytes, account: bytes) -> bytes:
 
 
 class Profile(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a device offers in this epoch: memory and disk in MiB, backends. Renewing it keeps the account's age."""
+    """What a device offers in this epoch: memory and disk in MiB, backends. Renewing it keeps the account's age.
+
+    `stamp`: the nonce of a work stamp (see `stamps`), needed from accounts without attestation where the network asks
+    for one. `text`: digest of a text document (see `texts`) with the name that the account goes by.
+    """
 
     epoch: Epoch
     memory: Small
     disk: Small
     backends: Annotated[tuple[Name, ...], Meta(max_length=8)]
+    stamp: Stamp | None = None
+    text: Digest | None = None
+
+
+class Attestation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed by one of the genesis' attesters: `account` belongs to `person`.
+
+    `person` is a salted hash of an identity, the same for all accounts that the attester knows to be one person's; the
+    salt stays with the attester.
+    """
+
+    account: PublicKey
+    person: Digest
+
+
+class BenchmarkDefinition(Struct, frozen=True, forbid_unknown_fields=True):
+    """A benchmark is made known, so that a proposal can name it; it is asked only once a proposal is adopted."""
+
+    benchmark: Benchmark
+    text: Digest | None = None
 
 
 class Registration(Struct, frozen=True, forbid_unknown_fields=True):
-    """A model is put on the board; costs what the account earned (see `quota`)."""
+    """A model is put on the board; costs what the account earned (see `quota`).
+
+    `epoch`, here and in ratings, appeals, proposals and ballots: the open one. One author's words are one message
+    (see `envelope`), so that only another epoch lets the same be said again: a registration that was VOID, a vote that
+    was taken back.
+    """
 
     model: Model
+    epoch: Epoch
 
 
 class ClaimedTask(Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,12 +138,16 @@ class Commitment(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Run(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a batch was evaluated: library and version, class of hardware, mode, sampling seed. No exact hardware."""
+    """How a batch was evaluated: library and version, class of hardware, mode, sampling seed. No exact hardware.
+
+    `configuration`: what else the evaluator was set to (threads, batch size, context, backend).
+    """
 
     engine: Label
     hardware: Label
     mode: Name
     seed: Small
+    configuration: Annotated[tuple[Setting, ...], Meta(max_length=16)] = ()
 
 
 class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +204,99 @@ def questions_digest(questions: tuple[int, ...]) -> bytes:
     return digest("peerboard/questions/1", questions)
 
 
+class Rating(Struct, frozen=True, forbid_unknown_fields=True):
+    """A person's stars, 1 to 5, for a model on a track. The latest of a person counts, beside the scores."""
+
+    epoch: Epoch
+    model: Digest
+    track: Name
+    stars: Stars
+
+
+class Appeal(Struct, frozen=True, forbid_unknown_fields=True):
+    """Asks for a DONE task to be evaluated again by others. `text`: digest of a text document with the reason."""
+
+    epoch: Epoch
+    task: Digest
+    text: Digest | None = None
+
+
+class ParameterChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """The network parameter `name` becomes `value`: booleans 0 or 1, within the genesis' bounds."""
+
+    name: ParameterName
+    value: Natural
+
+
+class BenchmarkChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """The benchmark with this id, made known before, is asked from then on, or no longer."""
+
+    benchmark: Digest
+    active: bool
+
+
+class TrackChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """The track's board pools these benchmarks from then on, by id; none of them: the track ends."""
+
+    track: Name
+    benchmarks: Annotated[tuple[Digest, ...], Meta(max_length=64)]
+
+
+class Proposal(Struct, frozen=True, forbid_unknown_fields=True):
+    """One change, which ballots decide; exactly one of `parameter`, `benchmark` and `track` is there.
+
+    `text`: digest of a text document with the reasons.
+    """
+
+    epoch: Epoch
+    parameter: ParameterChange | None = None
+    benchmark: BenchmarkChange | None = None
+    track: TrackChange | None = None
+    text: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.parameter, self.benchmark, self.track).count(None) != 2:
+            raise ValueError("a proposal changes exactly one thing")
+
+    @property
+    def change(self) -> ParameterChange | BenchmarkChange | TrackChange:
+        """What it changes."""
+        change = self.parameter or self.benchmark or self.track
+        assert change is not None  # noqa: S101  (held by __post_init__)
+        return change
+
+
+class Ballot(Struct, frozen=True, forbid_unknown_fields=True):
+    """For (`yes`) or against a proposal, named by its envelope's id. The latest of a person counts."""
+
+    epoch: Epoch
+    proposal: Digest
+    yes: bool
+
+
+class Revocation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed by the account: `device` no longer speaks for it."""
+
+    device: PublicKey
+
+
+class Succession(Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed by the log key or the genesis' recovery key: `log_key` replaces it, with a hash chain of its own.
+
+    `consent` is the new key's signature over `succession_consent`.
+    """
+
+    log_key: PublicKey
+    chain_anchor: Digest
+    chain_length: Small
+    consent: Signature
+
+
+def succession_consent(network: bytes, signer: bytes, log_key: bytes, chain_anchor: bytes, chain_length: int) -> bytes:
+    """What the new log key signs; `signer` is the key that signs the succession."""
+    return digest("peerboard/succession/1", network, signer, log_key, chain_anchor, chain_length)
+
+
 class Mark(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed by the log key: opens `epoch`, closes what was open. `state` is the digest of the state before it."""
 
@@ -171,15 +312,40 @@ class Unknown(Struct, frozen=True):
     kind: int
 
 
-Message: TypeAlias = Delegation | Profile | Registration | Claim | Commitment | Result | Mark | Unknown
+Message: TypeAlias = (
+    Delegation
+    | Profile
+    | Attestation
+    | BenchmarkDefinition
+    | Registration
+    | Claim
+    | Commitment
+    | Result
+    | Rating
+    | Appeal
+    | Proposal
+    | Ballot
+    | Revocation
+    | Succession
+    | Mark
+    | Unknown
+)
 
 STRUCTS: dict[Kind, type[Message]] = {
     Kind.DELEGATION: Delegation,
     Kind.PROFILE: Profile,
+    Kind.ATTESTATION: Attestation,
+    Kind.BENCHMARK: BenchmarkDefinition,
     Kind.MODEL: Registration,
     Kind.CLAIM: Claim,
     Kind.COMMITMENT: Commitment,
     Kind.RESULT: Result,
+    Kind.RATING: Rating,
+    Kind.APPEAL: Appeal,
+    Kind.PROPOSAL: Proposal,
+    Kind.BALLOT: Ballot,
+    Kind.REVOCATION: Revocation,
+    Kind.SUCCESSION: Succession,
     Kind.MARK: Mark,
 }
 KINDS: dict[type, Kind] = {struct: kind for kind, struct in STRUCTS.items()}

@@ -8,6 +8,16 @@ Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 PerMille = Annotated[int, Meta(ge=0, le=1000)]
 
+ParameterName = Annotated[str, Meta(pattern=r"\A[a-z][a-z_]{0,31}\Z")]
+
+
+class Bound(Struct, frozen=True, forbid_unknown_fields=True):
+    """How far governance may move a parameter: `lowest` to `highest`, both included."""
+
+    name: ParameterName
+    lowest: Natural
+    highest: Natural
+
 
 class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     """Epochs are counted in marked epochs wherever an age or a window is meant.

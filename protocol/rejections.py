@@ -68,7 +68,7 @@ _SENTENCES: dict[Rejection, str] = {
 }
 
 
-class Rejected(Exception):  # noqa: N818  (the field's word for it)
+class Rejected(Exception):
     """Untrusted bytes or an untrusted entry were refused: the only error that decoding raises."""
 
     def __init__(self, reason: Rejection, detail: str = "") -> None:

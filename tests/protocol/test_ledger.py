@@ -138,7 +138,7 @@ def test_who_gives_no_sign_of_life_is_not_asked(world: World) -> None:
 
 def test_a_registration_is_earned_and_spent(world: World) -> None:
     file = HubFile("new/model", "1" * 40, "new.gguf", b"n" * 32, 1000)
-    registration = Registration(Model(file, (), "llama", 1000, "F16", "MIT"))
+    registration = Registration(Model(file, (), "llama", 1000, "F16", "MIT"), epoch=1)
     world.epoch(0, PEOPLE)
     world.epoch(1, PEOPLE)
     world.mark(2)
@@ -147,7 +147,7 @@ def test_a_registration_is_earned_and_spent(world: World) -> None:
     assert world.log(world.seal("ada", registration)) is None
     assert quota(world.state, ada).earned == 1
     other = replace(registration.model, base=replace(file, sha256=b"o" * 32))
-    assert world.log(world.seal("ada", Registration(other))) is Rejection.VOID_QUOTA
+    assert world.log(world.seal("ada", Registration(other, epoch=1))) is Rejection.VOID_QUOTA
     assert world.log(world.seal("ben", registration)) is Rejection.VOID_ALREADY_REGISTERED
     world.mark(3)
     about_it = [task for task in world.plan(3).tasks.values() if task.subject.model == registration.model.id]
