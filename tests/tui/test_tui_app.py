@@ -16,7 +16,9 @@ from tui.answers import Board, Reason
 from tui.app import Dashboard, farewell, run_dashboard
 from tui.board import BoardList, BoardPane
 from tui.help import HelpScreen
+from tui.lines import Span
 from tui.link import Instant, Trouble
+from tui.painting import Pane
 from tui.panes.board import row_line
 from tui.view import BoardTold, Dropped, View, reduce
 
@@ -343,6 +345,15 @@ def test_hostile_names_are_text(size: tuple[int, int], stage: Callable[[str], St
         assert "\u202e" not in it.text
 
     stage("live").play(size, course)
+
+
+def test_the_painter_obeys_nothing_even_if_a_pane_forgot(stage: Callable[[str], Stage]) -> None:
+    async def course(it: Stage) -> None:
+        pane = it.app.query_one("#tasks", Pane)
+        pane.show(lambda _width: [(Span("[b]\x1b[2J\u202eevil"),)])
+        assert pane.render_line(0).text.startswith("[b]␛[2J�evil")
+
+    stage("live").play((140, 40), course)
 
 
 def test_two_thousand_rows_are_drawn_by_the_line(
