@@ -17,10 +17,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 bootstrap_app = typer.Typer(help="The public face of a network.", rich_markup_mode=None)
-app.add_typer(bootstrap_app, name="bootstrap")
+key_app = typer.Typer(help="This home's keys.", rich_markup_mode=None)
+config_app = typer.Typer(help="This home's settings.", rich_markup_mode=None)
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder that holds everything of this node.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", envvar="PEERBOARD_DATA", help="Folder with local copies of data sets.")
+]
+BenchmarkOption = Annotated[str, typer.Option("--benchmark", help="Name of the benchmark.")]
 ParentOption = Annotated[bool, typer.Option("--exit-with-parent", hidden=True)]
 
 
@@ -193,3 +198,115 @@ def credit(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from peerboard import node_status
 
     node_status.credit(home, as_json=as_json)
+
+
+@app.command()
+def top(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Open the dashboard of this home's daemon."""
+    from peerboard.dashboard import open_dashboard
+
+    raise SystemExit(open_dashboard(home, as_json=as_json))
+
+
+@app.command()
+def init(
+    genesis: Annotated[Path, typer.Option("--genesis", help="The network's genesis file.")],
+    bootstrap: Annotated[
+        list[str] | None,
+        typer.Option("--bootstrap", metavar="ADDRESS", help="Address of a peer to begin with; repeat for more."),
+    ] = None,
+    memory: Annotated[int | None, typer.Option(help="MiB of memory that evaluations may take.")] = None,
+    disk: Annotated[int | None, typer.Option(help="MiB of disk that models may take.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a home: keys, genesis and settings."""
+    from peerboard import new_home
+
+    new_home.init(home, genesis, bootstrap or (), memory=memory, disk=disk, as_json=as_json)
+
+
+@app.command()
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Look for what could keep this home from taking part."""
+    from peerboard.doctor import examine
+
+    raise SystemExit(examine(home, as_json=as_json))
+
+
+@key_app.command("show")
+def key_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show the public keys, never a secret."""
+    from peerboard import home_contents
+
+    home_contents.show_keys(home, as_json=as_json)
+
+
+@config_app.command("show")
+def config_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show every setting, and where its value comes from."""
+    from peerboard import home_contents
+
+    home_contents.show_settings(home, as_json=as_json)
+
+
+@config_app.command("path")
+def config_path(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show the settings' file."""
+    from peerboard import home_contents
+
+    home_contents.show_settings_path(home, as_json=as_json)
+
+
+@app.command()
+def paths(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show where everything lies."""
+    from peerboard import home_contents
+
+    home_contents.show_paths(home, as_json=as_json)
+
+
+@app.command()
+def version(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show versions, and the home's network."""
+    from peerboard import home_contents
+
+    home_contents.show_version(home, as_json=as_json)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A GGUF file, or the name of a packaged model.")],
+    benchmark: BenchmarkOption,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="How many questions to ask.")],
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", metavar="FILE", help="An adapter, with a scale behind = (a.gguf=0.5); repeatable."),
+    ] = None,
+    data: DataOption = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which questions: another seed, others.")] = 0,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a model on this machine; publish nothing."""
+    from peerboard import local_evaluation
+
+    local_evaluation.evaluate(model, benchmark, samples, lora or (), data=data, seed=seed, as_json=as_json)
+
+
+@app.command()
+def score(
+    benchmark: BenchmarkOption,
+    outputs: Annotated[Path, typer.Option("--outputs", help='Lines of {"index": 0, "output": "text"}.')],
+    data: DataOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score answers that were generated elsewhere."""
+    from peerboard import local_evaluation
+
+    local_evaluation.score(benchmark, outputs, data=data, as_json=as_json)
+
+
+for group, name in ((bootstrap_app, "bootstrap"), (key_app, "key"), (config_app, "config")):
+    app.add_typer(group, name=name)

@@ -29,6 +29,7 @@ def safe(text: object) -> str:
         category = unicodedata.category(character)
         if character in "\t\n\r\v\f" or category in {"Zl", "Zp"}:
             kept.append(" ")
+            marks = 0
         elif category not in _HIDDEN:
             marks = marks + 1 if category in _MARKS else 0
             if marks <= _MOST_MARKS:
@@ -54,9 +55,8 @@ def cut_middle(text: str, width: int) -> str:
     if cells(text) <= width:
         return text
     if width <= 1:
-        return "…"[:width]
-    left = (width - 1 + 1) // 2
-    start = cut_end(text, left, mark="")
+        return "…"[: max(0, width)]
+    start = cut_end(text, width // 2, mark="")
     end = cut_end(text[::-1], width - 1 - cells(start), mark="")[::-1]
     return f"{start}…{end}"
 
@@ -66,6 +66,8 @@ def cut_end(text: str, width: int, mark: str = "…") -> str:
     if cells(text) <= width:
         return text
     room = width - cells(mark)
+    if room < 0:
+        return ""
     kept = ""
     for character in text:
         room -= _cells(character)

@@ -1,0 +1,131 @@
+"""`peerboard eval` and `peerboard score`: what the network does, for one person, without publishing."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from peerboard.exits import CommandFailed, Exit, json_answer
+from peerboard.phrases import duration
+from peerboard.safe_text import safe
+from peerboard.terminal import terminal_of
+
+FIRST_SECONDS = 1.0
+TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
+
+
+class ProgressLine:
+    """Progress on stderr: after a second, in one line on a terminal, a line every ten seconds anywhere else."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._terminal = terminal_of(sys.stderr)
+        self._next = clock() + FIRST_SECONDS
+        self._shown = 0
+
+    def __call__(self, progress: Any) -> None:
+        """`progress` has `done`, `total` and `tokens_per_second`."""
+        now = self._clock()
+        if now < self._next:
+            return
+        text = f"{progress.done} of {progress.total} questions · {progress.tokens_per_second:,.0f} tok/s"
+        if self._terminal.width is None:
+            self._next = now + LINE_SECONDS
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._next = now + TERMINAL_SECONDS
+            print(f"\r{text:<{self._shown}}", end="", file=sys.stderr, flush=True)
+            self._shown = len(text)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            print("\r" + " " * self._shown + "\r", end="", file=sys.stderr, flush=True)
+
+
+def evaluate(
+    model: str,
+    benchmark: str,
+    samples: int,
+    loras: Sequence[str],
+    *,
+    data: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Evaluate a model on this machine and print the result. Raises `CommandFailed`."""
+    line = ProgressLine()
+    try:
+        result = _ask(
+            lambda local: local.evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=line)
+        )
+    finally:
+        line.close()
+    if as_json:
+        print(json_answer("eval", result))
+        return
+    print(f"{safe(result['model'])} · {result['benchmark']} version {result['version']}")
+    _print_score(result)
+    if result["near_ties"]:
+        print(f"near ties  {result['near_ties']}: another machine may answer these otherwise")
+    took = duration(result["seconds"]) if result["seconds"] >= 10 else f"{result['seconds']:.1f} s"
+    print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {result['hardware']}, {result['engine']}")
+
+
+def score(benchmark: str, outputs: Path, *, data: Path | None, as_json: bool) -> None:
+    """Score answers that were generated elsewhere and print the result. Raises `CommandFailed`."""
+
+    def scored(local: Any) -> dict[str, Any]:
+        found: dict[str, Any] = local.score(benchmark, outputs, data=data)
+        low, high = local.interval([each["outcome"] for each in found["outcomes"]])
+        return found | {"low": low, "high": high}
+
+    result = _ask(scored)
+    if as_json:
+        print(json_answer("score", result))
+        return
+    print(f"{safe(outputs.name)} · {result['benchmark']} version {result['version']}")
+    _print_score(result)
+    for name, figures in result.get("extractions", {}).items():
+        print(f"{name:<9}  {figures['score']:.1f} %, {figures['correct']} of {figures['questions']} correct")
+
+
+def _print_score(result: dict[str, Any]) -> None:
+    print(f"score      {result['score']:.1f} %  [{result['low']:.1f}, {result['high']:.1f}] (95 %)")
+    print(f"questions  {result['questions']}, {result['correct']} correct")
+
+
+def _ask(work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What `work` finds with `eval.local`. Raises `CommandFailed`."""
+    try:
+        from eval import local
+        from eval.failing import EvaluationError
+    except ImportError as error:
+        text = f"The evaluation engine cannot be loaded: {error}."
+        raise CommandFailed("ENGINE_MISSING", text, "make setup builds it for this machine.") from None
+    try:
+        return work(local)
+    except EvaluationError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: Any) -> CommandFailed:
+    """An evaluation's failure with what to do about it."""
+    from eval.outputs import OutputsRefused
+    from eval.questions import QuestionsRefused
+    from protocol.failures import Failure
+
+    if isinstance(error, OutputsRefused):
+        return CommandFailed("WRONG_OUTPUTS", error.detail, "Correct the file, then score it again.")
+    if isinstance(error, QuestionsRefused):
+        return CommandFailed("NO_QUESTIONS", error.detail, "Name a folder with local copies: --data DIR")
+    known = "peerboard eval tally-base --benchmark tally-words --samples 25"
+    named = {
+        Failure.FILE_MISSING: CommandFailed("NO_MODEL", error.detail, known, Exit.USAGE),
+        Failure.BENCHMARK_UNSUPPORTED: CommandFailed("NO_BENCHMARK", error.detail, known, Exit.USAGE),
+        Failure.OUT_OF_MEMORY: CommandFailed("OUT_OF_MEMORY", str(error), "Free memory, or take a smaller model."),
+        Failure.TOO_SLOW: CommandFailed("TOO_SLOW", str(error), "Ask fewer questions with --samples."),
+    }
+    remedy = "Try another file, or report the model's maker what the engine says."
+    return named.get(error.failure) or CommandFailed(error.failure.name, str(error), remedy)
