@@ -1,4 +1,4 @@
-"""Recorded answers, views made of them, and a source that shows what a test wants shown."""
+"""Sample answers (invented figures, the shapes of docs/control-api.md), views made of them, and a source that shows what a test wants shown."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ from tui.view import Delta, Dropped, Opened, PeersTold, Snapshot, View, reduce
 
 ANSWERS = Path(__file__).parent / "answers"
 START = Instant(1000.0, 1795270732.0)
-"""2026-11-21T14:18:52Z, when the recorded answers were given."""
+"""2026-11-21T14:18:52Z, when the sample answers are given."""
 
 
 def later(seconds: float) -> Instant:
     return Instant(START.steady + seconds, START.wall + seconds)
 
 
-def recorded_snapshot() -> Snapshot:
+def sample_snapshot() -> Snapshot:
     status, cautions = decode_answer((ANSWERS / "status.json").read_bytes(), Status)
     tasks, _ = decode_answer((ANSWERS / "tasks.json").read_bytes(), Tasks)
     board, _ = decode_answer((ANSWERS / "leaderboard-live.json").read_bytes(), Board)
@@ -31,10 +31,10 @@ def recorded_snapshot() -> Snapshot:
     return Snapshot(START, None, status, cautions, tasks, board, verdicts.verdicts, None)
 
 
-def recorded_view() -> View:
-    """A live view of the recording."""
+def sample_view() -> View:
+    """A live view of the sample."""
     view = reduce(Opened(START), View())
-    view = reduce(recorded_snapshot(), view)
+    view = reduce(sample_snapshot(), view)
     peers, _ = decode_answer((ANSWERS / "peers.json").read_bytes(), Peers)
     view = reduce(PeersTold(START, peers.peers), view)
     for frame in EventReader().feed((ANSWERS / "events.txt").read_bytes()):
@@ -45,7 +45,7 @@ def recorded_view() -> View:
 
 def empty_view() -> View:
     """Connected to a node of a network that has measured nothing yet."""
-    snapshot = msgspec.structs.replace(recorded_snapshot(), tasks=Tasks(epoch=42), board=Board(), verdicts=())
+    snapshot = msgspec.structs.replace(sample_snapshot(), tasks=Tasks(epoch=42), board=Board(), verdicts=())
     status = msgspec.structs.replace(snapshot.status, current=None, state="waiting")
     return reduce(msgspec.structs.replace(snapshot, status=status), reduce(Opened(START), View()))
 
@@ -61,12 +61,12 @@ class Scene:
 def scene(name: str) -> Scene:
     match name:
         case "live":
-            return Scene(recorded_view(), later(1))
+            return Scene(sample_view(), later(1))
         case "stale":
-            return Scene(recorded_view(), later(8))
+            return Scene(sample_view(), later(8))
         case "down":
             lost = Dropped(Trouble.NOT_RUNNING, "", START.steady + 12)
-            return Scene(reduce(lost, recorded_view()), later(8))
+            return Scene(reduce(lost, sample_view()), later(8))
         case "empty":
             return Scene(empty_view(), later(1))
         case "never":
@@ -118,7 +118,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def live() -> View:
-    return recorded_view()
+    return sample_view()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_any_bytes_are_an_event_or_an_error(kind: str, data: bytes) -> None:
     assert body is None or isinstance(body, Status | Tasks | BoardChanged | Activity)
 
 
-def test_the_recording_is_understood(answers_folder: Path) -> None:
+def test_the_sample_is_understood(answers_folder: Path) -> None:
     board, _ = decode_answer((answers_folder / "leaderboard-live.json").read_bytes(), Board)
     assert {row.name for row in board.rows} >= {"tally-large", "tally-base + tally-times"}
     ledger, _ = decode_answer((answers_folder / "leaderboard.json").read_bytes(), Board)

@@ -48,7 +48,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class Daemon(httpx.AsyncBaseTransport):
-    """The control API with the recorded answers; its faults are attributes."""
+    """The control API with the sample answers; its faults are attributes."""
 
     def __init__(self, answers: Path) -> None:
         self.answers = answers
@@ -139,7 +139,7 @@ class Watch:
 
 Course = Callable[[Watch], Awaitable[None]]
 LAST = 137
-"""The newest sequence number of the recorded stream."""
+"""The newest sequence number of the sample stream."""
 
 
 def follow(daemon: Daemon, course: Course, token: str | None = None, **options: Any) -> Watch:

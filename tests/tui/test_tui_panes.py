@@ -75,23 +75,23 @@ def test_nothing_is_wider_than_its_pane(name: str, width: int, scene_of: Callabl
 @settings(max_examples=30)
 @given(text=st.just(HOSTILE) | st.text(st.characters(exclude_categories=[]), max_size=50))
 def test_names_do_no_harm(width: int, text: str) -> None:
-    view = hostile(_recorded(), text)
+    view = hostile(_sample(), text)
     for line in panes_of(view, Instant(1001.0, 0.0), width):
         shown = text_of(line)
         assert width_of(line) <= width
         assert not any(unicodedata.category(sign) in ("Cc", "Cf", "Zl", "Zp") for sign in shown)
 
 
-def _recorded() -> View:
-    return _RECORDED[0]
+def _sample() -> View:
+    return _SAMPLE[0]
 
 
-_RECORDED: list[View] = []
+_SAMPLE: list[View] = []
 
 
 @pytest.fixture(autouse=True)
-def recorded(live: View) -> None:
-    _RECORDED[:] = [live]
+def sample(live: View) -> None:
+    _SAMPLE[:] = [live]
 
 
 def test_the_header_keeps_what_matters_most(live: View) -> None:
