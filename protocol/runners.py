@@ -4,7 +4,7 @@ The order comes from the beacon, so that no account or registration can have bee
 that an account's tasks share downloads.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from protocol.hashing import digest
 from protocol.parameters import Parameters
@@ -21,17 +21,26 @@ def ranking(
     purpose: Purpose,
     excluded: Set[bytes],
     set_back: Set[bytes],
+    persons: Mapping[bytes, bytes] | None = None,
 ) -> tuple[bytes, ...]:
     """All candidates in order, without those `excluded`; accounts in `set_back` come after all others.
 
     `candidates`: accounts of the pool that gave a sign of life in the last marked epoch. `excluded`: sponsors of the
-    model. `set_back`: who committed and did not reveal within the window.
+    model and all other accounts of theirs. `set_back`: who committed and did not reveal within the window. `persons`:
+    by account, the person to whom it is attested: of one person's accounts only the first in this order is asked, and
+    of all accounts without attestation likewise only the first; None where the network makes no difference.
     """
 
     def place(account: bytes) -> tuple[bool, bytes]:
         return account in set_back, digest("peerboard/rank/1", beacon, model, purpose, account)
 
-    return tuple(sorted((account for account in set(candidates) if account not in excluded), key=place))
+    order = sorted((account for account in set(candidates) if account not in excluded), key=place)
+    if persons is None:
+        return tuple(order)
+    first: dict[bytes | None, bytes] = {}
+    for account in order:
+        first.setdefault(persons.get(account), account)
+    return tuple(first.values())
 
 
 def quorum_and_assigned(available: int, quorum: int, parameters: Parameters) -> tuple[int, int]:
