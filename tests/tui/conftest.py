@@ -1,4 +1,7 @@
-"""Sample answers (invented figures, the shapes of docs/control-api.md), views made of them, and a source that shows what a test wants shown."""
+"""Sample answers, views made of them, and a source that shows what a test wants shown.
+
+The figures are invented, the shapes those of docs/control-api.md.
+"""
 
 import asyncio
 import time
