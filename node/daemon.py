@@ -73,6 +73,7 @@ async def run_node(
         scheduler = _scheduler(core, identity, evaluator, pauses, settings)
         observer.account, observer.device = identity.account.public, identity.device.public
         observer.scheduler, observer.pauses = scheduler, pauses
+        observer.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
         commands = {
             "pause": partial(pauses.begin, USER),
             "resume": partial(pauses.end, USER),

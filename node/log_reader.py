@@ -136,11 +136,8 @@ class LogReader:
     def _judge(self, checkpoint: Checkpoint) -> None:
         """A checkpoint of no more than is known here: either of the same history, or a fork."""
         state = self._replica.state
-        if checkpoint.size == state.frontier.size:
-            if checkpoint.root != state.frontier.root:
-                self._tell_fork(checkpoint)
-            else:
-                self.heard = self._clock.now()
+        if checkpoint.size == state.frontier.size and checkpoint.root != state.frontier.root:
+            self._tell_fork(checkpoint)
 
     def _tell_fork(self, checkpoint: Checkpoint) -> None:
         text = (

@@ -29,6 +29,8 @@ class Observer:
     device: bytes | None = None
     scheduler: Scheduler | None = None
     pauses: Pauses | None = None
+    bootstrap: tuple[str, ...] = ()
+    """Peer ids of the configured bootstraps."""
     stopping: bool = False
 
     @property
@@ -95,10 +97,15 @@ class Observer:
 
     def warnings(self) -> list[Json]:
         """What a person should look at now."""
-        if self.core.network.peers():
-            return []
-        remedy = "Check the network, and the bootstrap addresses in config.toml. The node tries again by itself."
-        return [{"code": "NO_PEERS", "severity": "warn", "title": "No peer is connected.", "remedy": remedy}]
+        connected = {peer.peer for peer in self.core.network.peers()}
+        if not connected and (self.bootstrap or self.role == "bootstrap"):
+            remedy = "Check the network, and the bootstrap addresses in config.toml. The node tries again by itself."
+            return [{"code": "NO_PEERS", "severity": "warn", "title": "No peer is connected.", "remedy": remedy}]
+        if self.bootstrap and not connected & set(self.bootstrap):
+            title = "The bootstrap cannot be reached: results count once it is back."
+            remedy = "Nothing to do: the node tries again by itself."
+            return [{"code": "NO_BOOTSTRAP", "severity": "note", "title": title, "remedy": remedy}]
+        return []
 
     def _state(self) -> str:
         if self.stopping:

@@ -22,8 +22,8 @@ from protocol.state import Final
 
 EPOCHS_HELD = 2
 MOST_HELD = 100_000
-TIMELESS = 0
-"""The epoch under which envelopes that belong to none are reconciled."""
+TIMELESS = 2**63 - 1
+"""The epoch under which envelopes that belong to none are kept and reconciled: later than any other."""
 
 _GLYPHS = {TaskState.DONE: Level.OK, TaskState.DISPUTED: Level.WARN, TaskState.FAILED: Level.WARN}
 
@@ -128,7 +128,7 @@ class Replica:
     def _is_past(self, envelope: Envelope) -> bool:
         oldest = (self.marked_epoch or 0) - EPOCHS_HELD
         epoch = epoch_of(envelope)
-        return epoch != TIMELESS and epoch < oldest
+        return epoch < oldest
 
     def _is_folded(self, envelope: Envelope) -> bool:
         """Whether the log has this already, of kinds that are remembered by what they say."""

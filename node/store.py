@@ -18,6 +18,9 @@ from node.offload import offload
 
 T = TypeVar("T")
 
+LAST_EPOCH = 2**31 - 1
+"""Epochs beyond it stand for none."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
 CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
@@ -29,6 +32,7 @@ CREATE TABLE IF NOT EXISTS batches (
     commitment BLOB NOT NULL, result BLOB
 );
 CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
+CREATE INDEX IF NOT EXISTS log_by_id ON log (id);
 """
 
 
@@ -122,11 +126,13 @@ class Store:
         return [row[0] for row in await self._rows("SELECT data FROM envelopes ORDER BY rowid")]
 
     async def drop_before(self, epoch: int) -> None:
-        """Forget envelopes and own work of epochs before `epoch`."""
+        """Forget envelopes and own work of epochs before `epoch`, and what belongs to no epoch once it is logged."""
 
         def write() -> None:
             for table in ("envelopes", "work", "batches", "salts"):
-                self._execute(f"DELETE FROM {table} WHERE epoch >= 0 AND epoch < ?", (epoch,))  # noqa: S608
+                self._execute(f"DELETE FROM {table} WHERE epoch < ?", (epoch,))  # noqa: S608
+            logged = "SELECT id FROM log WHERE log.id = envelopes.id"
+            self._execute(f"DELETE FROM envelopes WHERE epoch > ? AND EXISTS ({logged})", (LAST_EPOCH,))  # noqa: S608
 
         await self._write(write)
 

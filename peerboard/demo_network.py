@@ -12,9 +12,10 @@ from node.peer_id import peer_id
 from node.peer_key import load_peer_key
 from node.settings import Settings, write_settings
 from protocol import cbor
+from protocol.definitions import Model
 from protocol.epochs import hash_chain
 from protocol.genesis import Genesis
-from protocol.parameters import DEMO
+from protocol.parameters import DEMO, Parameters
 
 CHAIN_LENGTH = 4096
 SECONDS_UNTIL_GENESIS = 5
@@ -35,11 +36,21 @@ class DemoNetwork:
         return (self.bootstrap, *self.nodes)
 
 
-def write_demo_network(folder: Path, nodes: int, now: float) -> DemoNetwork:
-    """Make the homes of a network whose epoch 0 begins a few seconds after `now` (Unix time)."""
+def write_demo_network(
+    folder: Path,
+    nodes: int,
+    now: float,
+    *,
+    parameters: Parameters = DEMO,
+    models: tuple[Model, ...] | None = None,
+) -> DemoNetwork:
+    """Make the homes of a network whose epoch 0 begins a few seconds after `now` (Unix time).
+
+    `models` are the packaged ones unless others are given.
+    """
     homes = tuple(Home(folder / f"node-{number}") for number in range(1, nodes + 1))
     bootstrap = Home(folder / "bootstrap")
-    genesis = _genesis(bootstrap, int(now) + SECONDS_UNTIL_GENESIS)
+    genesis = _genesis(bootstrap, int(now) + SECONDS_UNTIL_GENESIS, parameters, models or packaged_models())
     ports = _free_ports(nodes + 1)
     first = f"/ip4/127.0.0.1/tcp/{ports[0]}"
     address = f"{first}/p2p/{peer_id(load_peer_key(bootstrap.peer_key))}"
@@ -52,7 +63,7 @@ def write_demo_network(folder: Path, nodes: int, now: float) -> DemoNetwork:
     return DemoNetwork(genesis, bootstrap, homes)
 
 
-def _genesis(bootstrap: Home, time: int) -> Genesis:
+def _genesis(bootstrap: Home, time: int, parameters: Parameters, models: tuple[Model, ...]) -> Genesis:
     chain_seed = os.urandom(32)
     bootstrap.folder.mkdir(parents=True)
     bootstrap.chain_seed.touch(mode=0o600)
@@ -60,9 +71,9 @@ def _genesis(bootstrap: Home, time: int) -> Genesis:
     return Genesis(
         name="demo",
         time=time,
-        parameters=DEMO,
+        parameters=parameters,
         benchmarks=demo_benchmarks(),
-        models=packaged_models(),
+        models=models,
         log_key=load_key(bootstrap.log_key).public,
         chain_anchor=hash_chain(chain_seed, CHAIN_LENGTH)[-1],
         chain_length=CHAIN_LENGTH,
