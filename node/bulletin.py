@@ -57,7 +57,7 @@ class Bulletin:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._watchers: set[trio.MemorySendChannel[Topic | Activity]] = set()
+        self._watchers: set[Watcher] = set()
         self.activities: collections.deque[Activity] = collections.deque(maxlen=KEPT)
 
     def tell(self, level: Level, code: str, text: str, *, task: bytes | None = None, **facts: Any) -> None:
@@ -73,20 +73,30 @@ class Bulletin:
         self._send(topic)
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[trio.MemoryReceiveChannel[Topic | Activity]]:
-        """Everything that is told from now on. What does not fit into the channel is lost to this watcher."""
-        send, receive = trio.open_memory_channel[Topic | Activity](QUEUE)
-        self._watchers.add(send)
+    async def watch(self) -> AsyncIterator["Watcher"]:
+        """Everything that is told from now on. What does not fit into the queue is lost to this watcher, and counted."""
+        watcher = Watcher()
+        self._watchers.add(watcher)
         try:
-            yield receive
+            yield watcher
         finally:
-            self._watchers.discard(send)
-            send.close()
-            receive.close()
+            self._watchers.discard(watcher)
 
     def _send(self, note: Topic | Activity) -> None:
         for watcher in self._watchers:
-            try:
-                watcher.send_nowait(note)
-            except trio.WouldBlock:
-                continue
+            watcher.put(note)
+
+
+class Watcher:
+    """One watcher's queue. `lost` counts what did not fit."""
+
+    def __init__(self) -> None:
+        self._send, self.notes = trio.open_memory_channel[Topic | Activity](QUEUE)
+        self.lost = 0
+
+    def put(self, note: Topic | Activity) -> None:
+        """Queue a note, or count it as lost."""
+        try:
+            self._send.send_nowait(note)
+        except trio.WouldBlock:
+            self.lost += 1

@@ -130,7 +130,7 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
         sequence += 1
         return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode({"sequence": sequence, **data}))
 
-    async with observer.core.bulletin.watch() as notes:
+    async with observer.core.bulletin.watch() as watcher:
         for activity in tuple(observer.core.bulletin.activities):
             yield event("activity", msgspec.to_builtins(activity))
         yield event("status", observer.status())
@@ -139,11 +139,12 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
         while True:
             changed: set[Topic] = set()
             with trio.move_on_after(EVENT_SECONDS):
-                async for note in notes:
+                async for note in watcher.notes:
                     if isinstance(note, Activity):
                         yield event("activity", msgspec.to_builtins(note))
                     else:
                         changed.add(note)
+            sequence, watcher.lost = sequence + watcher.lost, 0  # a gap tells the client to fetch everything anew
             if Topic.BOARD in changed:
                 yield event("board", {"epoch": observer.core.replica.state.last_closed})
             if Topic.TASKS in changed:

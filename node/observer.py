@@ -126,6 +126,7 @@ class Observer:
         timetable, now = self.core.timetable, self.core.clock.now()
         return {
             "number": epoch,
+            "length_s": self.core.replica.genesis.parameters.epoch_seconds,
             "ends_in_s": round(max(0.0, timetable.end(epoch) - now), 1),
             "phase": timetable.phase(epoch, now),
             "leaderless": epoch != self.core.replica.marked_epoch,

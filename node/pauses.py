@@ -7,14 +7,15 @@ from node.bulletin import Bulletin, Level, Topic
 
 
 class Pause(Struct, frozen=True):
-    """A reason: `code` for programs, `title` for people, `until` when it ends, in words."""
+    """A reason: `code` for programs, `title` for people, `until` when it ends, in words; `level` of telling it."""
 
     code: str
     title: str
     until: str
+    level: Level = Level.WARN
 
 
-USER = Pause("USER", "paused by you", "you resume it")
+USER = Pause("USER", "paused by you", "you resume it", Level.NOTE)
 DISK_FULL = Pause("DISK_FULL", "the disk is full", "there is space again")
 
 
@@ -36,7 +37,7 @@ class Pauses:
         if pause.code in self._reasons:
             return
         self._reasons[pause.code] = pause
-        self._bulletin.tell(Level.WARN, pause.code, f"Paused: {pause.title}, until {pause.until}.")
+        self._bulletin.tell(pause.level, pause.code, f"Paused: {pause.title}, until {pause.until}.")
         self._bulletin.touch(Topic.STATUS)
 
     def end(self, pause: Pause) -> None:
