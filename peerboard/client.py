@@ -108,7 +108,7 @@ def _read(home: Home) -> tuple[dict[str, Any], tuple[str, int]]:
         return {**where, "token_file": str(where["token_file"])}, (address.hostname or "", address.port or 0)
     except FileNotFoundError:
         raise not_running(home, "no daemon runs on it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise not_running(home, f"{home.control} cannot be read ({error})") from None
 
 

@@ -92,7 +92,12 @@ def score(benchmark: str, outputs: Path, *, data: Path | None, as_json: bool) ->
 
 
 def _print_score(result: dict[str, Any]) -> None:
-    print(f"score      {result['score']:.1f} %  [{result['low']:.1f}, {result['high']:.1f}] (95 %)")
+    """With the board's own arithmetic: rounding a rounded bound again would differ from it."""
+    from protocol.scores import estimate
+
+    outcomes = [each["outcome"] for each in result["outcomes"]]
+    found = estimate(outcomes, len(outcomes))
+    print(f"score      {found.score / 10:.1f} %  [{found.low / 10:.1f}, {found.high / 10:.1f}] (95 %)")
     print(f"questions  {result['questions']}, {result['correct']} correct")
 
 

@@ -13,8 +13,8 @@ from node.home import find_home
 from peerboard.board_table import board_lines
 from peerboard.client import Daemon
 from peerboard.exits import CommandFailed
-from peerboard.phrases import duration, short, size
-from peerboard.tables import Cell, Column, Word, table
+from peerboard.phrases import counted, duration, short, size
+from peerboard.tables import Cell, Column, Word, packed, table
 from peerboard.terminal import Terminal, standard_output
 
 Json = dict[str, Any]
@@ -90,7 +90,7 @@ def _board(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield "Nothing is measured yet: the first scores come when the first epoch closes."
         yield "→ peerboard leaderboard --live"
     closed = f"epoch {data['epoch']}" if data["epoch"] is not None else "no epoch closed yet"
-    yield f"{closed} · {_checkpoint(answer)}"
+    yield from packed([closed, *_checkpoint(answer)], terminal)
 
 
 def _live_board(answer: Json, terminal: Terminal) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _live_board(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield "Nothing is measured yet, and nobody has agreed on anything in the open epoch so far."
     changing = sum(bool(row.get("provisional")) for row in data["rows"])
     where = f"epoch {data['epoch']} is open" if data["epoch"] is not None else "no epoch is open"
-    yield f"{where} · {changing} provisional rows as this node sees them: they can change until it closes"
+    yield from packed([where, f"{counted(changing, 'provisional row')} as this node sees it"], terminal)
 
 
 def _models(answer: Json, terminal: Terminal) -> Iterator[str]:
@@ -122,7 +122,7 @@ def _models(answer: Json, terminal: Terminal) -> Iterator[str]:
         about: list[Cell] = [model["name"], model["architecture"], f"{model['parameters']:,}", model["quantisation"]]
         rows.append([*about, size(total), model["licence"], state, short(model["id"])])
     yield from table(columns, rows, terminal)
-    yield _checkpoint(answer)
+    yield from packed(_checkpoint(answer), terminal)
 
 
 def _benchmarks(answer: Json, terminal: Terminal) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _benchmarks(answer: Json, terminal: Terminal) -> Iterator[str]:
         about: list[Cell] = [each["name"], each["version"], each["track"], each["language"], each["kind"]]
         rows.append([*about, f"{data_set['questions']:,}", place, short(each["id"])])
     yield from table(columns, rows, terminal)
-    yield _checkpoint(answer)
+    yield from packed(_checkpoint(answer), terminal)
 
 
 _VERDICTS = {"DONE": "green", "DISPUTED": "amber", "FAILED": "amber"}
@@ -172,7 +172,7 @@ def _results(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield from table(columns, rows, terminal)
     else:
         yield "No epoch has closed yet."
-    yield _checkpoint(answer)
+    yield from packed(_checkpoint(answer), terminal)
 
 
 def _runners(answer: Json, terminal: Terminal) -> Iterator[str]:
@@ -193,7 +193,7 @@ def _runners(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield from table(columns, rows, terminal)
     else:
         yield "No account is in the log yet."
-    yield _checkpoint(answer)
+    yield from packed(_checkpoint(answer), terminal)
 
 
 def _tasks(answer: Json, terminal: Terminal) -> Iterator[str]:
@@ -213,7 +213,7 @@ def _tasks(answer: Json, terminal: Terminal) -> Iterator[str]:
     ]
     rows = [_task(each) for each in data["tasks"]]
     yield from table(columns, rows, terminal)
-    yield f"epoch {data['epoch']} · {len(rows)} tasks as this node sees them"
+    yield from packed([f"epoch {data['epoch']}", f"{counted(len(rows), 'task')} as this node sees it"], terminal)
 
 
 def _task(task: Json) -> list[Cell]:
@@ -225,9 +225,7 @@ def _task(task: Json) -> list[Cell]:
             doing = f"{100 * mine['progress']:.0f} %"
         if mine["committed"]:
             doing = "revealed" if mine["revealed"] else "sealed"
-    state = task["state"].lower()
-    if task["state"] == "DONE":
-        state = "done, firm" if task["firm"] else "done so far"
+    state = task["state"].lower() + (", firm" if task["firm"] else "")
     sealed = f"{task['committed']} of {len(task['runners'])}"
     agree = f"{task['agreeing']} of {task['counted']}, needs {task['quorum']}"
     about: list[Cell] = [task["model"], task["benchmark"], task["depth"], task["purpose"]]
@@ -246,11 +244,10 @@ def _peers(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield "→ peerboard doctor"
 
 
-def _checkpoint(answer: Json) -> str:
-    network = short(answer["network"])
+def _checkpoint(answer: Json) -> list[str]:
+    network = f"network {short(answer['network'])}"
     at = answer["checkpoint"]
     if at is None:
-        return f"network {network} · no checkpoint yet"
-    return (
-        f"checkpoint: {at['size']:,} entries, root {short(at['root'])}, mark of epoch {at['epoch']} · network {network}"
-    )
+        return ["no checkpoint yet", network]
+    entries = counted(at["size"], "entry", "entries")
+    return [f"checkpoint: {entries}, root {short(at['root'])}", f"mark of epoch {at['epoch']}", network]

@@ -10,7 +10,7 @@ from node.home import find_home
 from peerboard.client import Daemon
 from peerboard.exits import CommandFailed, Exit, json_answer
 from peerboard.looking import understood
-from peerboard.phrases import duration, short
+from peerboard.phrases import counted, duration, short
 from peerboard.safe_text import cut_end, safe
 from peerboard.terminal import Terminal, standard_output
 
@@ -73,12 +73,12 @@ def credit(home: Path | None, *, as_json: bool) -> None:
             return
         print(f"account  {safe(row['account'])}")
         print(f"credit   {row['credit']:,}")
-        print(f"earned   {row['earned']} evaluations that agreed: they let you register models")
-        print(f"missed   {row['missed']} reveals that did not come in time")
+        print(f"earned   {counted(row['earned'], 'evaluation')} that agreed: what registering a model costs")
+        print(f"missed   {counted(row['missed'], 'reveal')} too late or not at all")
         if row["since"] is None:
             print("since    not in the log yet: it comes with the first profile that is logged")
         else:
-            print(f"since    epoch {row['since']}, with {row['devices']} devices")
+            print(f"since    epoch {row['since']}, with {counted(row['devices'], 'device')}")
 
 
 def _command(home: Path | None, path: str, *, as_json: bool) -> None:
@@ -118,7 +118,7 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
     log = data["log"]
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"
     yield _fit(f"network  {safe(data['network']['name'])} · {_epoch(data['epoch'])}", terminal)
-    yield _fit(f"log      {log['size']:,} entries{age} · {data['peers']} peers", terminal)
+    yield _fit(f"log      {counted(log['size'], 'entry', 'entries')}{age} · {counted(data['peers'], 'peer')}", terminal)
     if data["account"]:
         today = data["today"]
         counts = f"{today['evaluated']} evaluated · {today['counted']} counted · {today['failed']} failed"

@@ -34,3 +34,8 @@ def size(count: float) -> str:
         if count < _BINARY:
             return f"{count:.1f} {unit}"
     return f"{count / _BINARY:.1f} TiB"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 task`, `3 tasks`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -47,6 +47,18 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], terminal: T
     return [_line(columns, shown, widths, row, terminal) for row in [head, *words]]
 
 
+def packed(pieces: Sequence[str], terminal: Terminal) -> list[str]:
+    """Short statements with ` · ` between them, in as few lines as the terminal's width allows."""
+    lines: list[str] = []
+    for piece in pieces:
+        joined = f"{lines[-1]} · {piece}" if lines else piece
+        if lines and (terminal.width is None or cells(joined) <= terminal.width):
+            lines[-1] = joined
+        else:
+            lines.append(piece if terminal.width is None else cut_end(piece, terminal.width))
+    return lines
+
+
 def _fitted(columns: Sequence[Column], natural: list[int], width: int | None) -> tuple[list[int], list[int]]:
     """The columns to show, by position, and the width of every column."""
     shown = list(range(len(columns)))

@@ -1,0 +1,142 @@
+"""`eval` and `score` as a person calls them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eval.demo.questions import choice_questions, word_questions
+from peerboard.local_evaluation import ProgressLine
+
+WORDS = ("--benchmark", "tally-words")
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Callable[..., Path]:
+    """A file of lines."""
+
+    def write(*lines: object) -> Path:
+        file = tmp_path / "outputs.jsonl"
+        text = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        file.write_text("\n".join(text) + "\n")
+        return file
+
+    return write
+
+
+def test_right_answers_score_in_full(outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
+    answers = [{"index": index, "output": question.answer} for index, question in enumerate(word_questions()[:20])]
+    file = outputs(*answers[:15], *({"index": index, "output": "#### nothing"} for index in range(15, 20)))
+    done = call("score", *WORDS, "--outputs", file, "--json")
+    assert (done.code, done.error, done.json["schema"]) == (0, "", "peerboard.score/1")
+    data = done.json["data"]
+    assert (data["score"], data["correct"], data["questions"]) == (75.0, 15, 20)
+    assert data["low"] < 75 < data["high"]
+    text = call("score", *WORDS, "--outputs", file).text
+    assert "score      75.0 %  [53.1, 88.8] (95 %)\nquestions  20, 15 correct\n" in text
+
+
+def test_choices_are_scored_by_their_text(outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
+    right = [{"index": i, "output": q.choices[q.answer]} for i, q in enumerate(choice_questions()[:4])]
+    done = call("score", "--benchmark", "tally-choice", "--outputs", outputs(*right), "--json")
+    assert (done.json["data"]["correct"], done.json["data"]["questions"]) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", '{"index": 1}', '{"index": "1", "output": ""}', '{"index": 0, "output": "again"}', "\x00"]
+)
+def test_a_bad_line_is_named(line: str, outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
+    file = outputs({"index": 0, "output": "x"}, "", line or "[]")
+    done = call("score", *WORDS, "--outputs", file, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "WRONG_OUTPUTS")
+    assert "line 3" in done.error
+
+
+def test_a_missing_file_of_outputs(tmp_path: Path, call: Callable[..., Any]) -> None:
+    done = call("score", *WORDS, "--outputs", tmp_path / "none", "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "WRONG_OUTPUTS")
+
+
+def test_an_unknown_benchmark_lists_the_known_ones(outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
+    file = outputs({"index": 0, "output": "x"})
+    for command in (("score", "--outputs", file), ("eval", "tally-base", "--samples", 1)):
+        done = call(*command, "--benchmark", "nonesuch", "--json")
+        assert (done.code, done.json["error"]["code"]) == (2, "NO_BENCHMARK")
+        assert "tally-words, tally-choice, gsm8k" in done.error
+
+
+def test_an_unknown_model_lists_the_packaged_ones(call: Callable[..., Any]) -> None:
+    for model in (("nonesuch",), ("tally-base", "--lora", "nonesuch")):
+        done = call("eval", *model, *WORDS, "--samples", 1, "--json")
+        assert (done.code, done.json["error"]["code"]) == (2, "NO_MODEL")
+        assert "tally-base" in done.error
+
+
+def test_a_file_that_is_no_model(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    done = call("eval", tmp_path / "broken.gguf", *WORDS, "--samples", 1, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "MODEL_REFUSED")
+
+
+def test_a_packaged_model_is_evaluated(call: Callable[..., Any]) -> None:
+    done = call("eval", "tally-base", *WORDS, "--samples", 5, "--json")
+    assert (done.code, done.json["schema"]) == (0, "peerboard.eval/1")
+    data = done.json["data"]
+    assert (data["model"], data["benchmark"], data["questions"]) == ("tally-base", "tally-words", 5)
+    assert data["score"] == 20.0 * data["correct"]
+    again = call("eval", "tally-base", *WORDS, "--samples", 5, "--json").json["data"]
+    assert again["outcomes"] == data["outcomes"]
+    other = call("eval", "tally-base", *WORDS, "--samples", 5, "--seed", 1, "--json").json["data"]
+    assert {each["index"] for each in other["outcomes"]} != {each["index"] for each in data["outcomes"]}
+
+
+def test_people_read_score_interval_and_speed(call: Callable[..., Any]) -> None:
+    text = call("eval", "tally-base", "--lora", "tally-times", "--benchmark", "tally-choice", "--samples", 4).text
+    title, score, questions, *_, speed = text.splitlines()
+    assert title == "tally-base + tally-times · tally-choice version 1"
+    assert score.startswith("score      ")
+    assert score.endswith("(95 %)")
+    assert questions.startswith("questions  4, ")
+    assert " tok/s, " in speed
+
+
+def test_local_data_is_found_by_option_and_environment(
+    data_folder: Callable[[str], Path],
+    outputs: Callable[..., Path],
+    call: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = data_folder("gsm8k").parent
+    file = outputs({"index": 0, "output": "#### 18"})
+    monkeypatch.setenv("PEERBOARD_DATA", str(folder))
+    assert call("score", "--benchmark", "gsm8k", "--outputs", file, "--json").json["data"]["correct"] == 1
+    monkeypatch.delenv("PEERBOARD_DATA")
+    by_option = call("score", "--benchmark", "gsm8k", "--outputs", file, "--data", folder, "--json")
+    assert by_option.json["data"]["correct"] == 1
+
+
+def test_other_data_than_the_pinned_is_refused(
+    tmp_path: Path, outputs: Callable[..., Path], call: Callable[..., Any]
+) -> None:
+    (tmp_path / "gsm8k").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "gsm8k" / f"{split}.jsonl").write_text('{"question": "1+1?", "answer": "#### 2"}\n')
+    file = outputs({"index": 0, "output": "#### 2"})
+    done = call("score", "--benchmark", "gsm8k", "--outputs", file, "--data", tmp_path, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
+    assert "--data" in done.error
+
+
+def test_progress_is_silent_at_first_and_then_rare_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    line = ProgressLine(lambda: now[0])
+    for second in range(25):
+        now[0] = second / 1.0
+        line(SimpleNamespace(done=second, total=25, tokens_per_second=1234.0))
+    line.close()
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [f"{done} of 25 questions · 1,234 tok/s" for done in (1, 11, 21)]
