@@ -1,6 +1,6 @@
 """Everything in which this project's libp2p differs from py-libp2p 0.8.1, in one place to import from.
 
-The parts lie in `hardening_import` (release, fastecdsa, logging), `hardening_streams` (tasks, hosts, yamux,
+The parts lie in `hardening_import` (release, fastecdsa), `hardening_streams` (tasks, hosts, yamux,
 dialling), `hardening_gossip` (router) and `hardening_pubsub` (frames, messages). Each deviation names what
 it replaces and why; `docs/upstream.md` reports them, and tests/node/test_network_hardening.py has for each
 a test that fails without it. Importing this takes a second or two: only `node.libp2p_network` does.
@@ -17,6 +17,7 @@ from node.hardening_streams import (
     NoAutoConnector,
     apply_stream_deviations,
     forget_failed_dial,
+    noise_only,
 )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "apply_stream_deviations",
     "content_id",
     "forget_failed_dial",
+    "noise_only",
     "require_release",
     "score_parameters",
 ]

@@ -5,7 +5,6 @@ Imported before anything of libp2p. Nothing else in the project may import libp2
 
 import importlib.machinery
 import importlib.util
-import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -78,19 +77,13 @@ class FastecdsaStandIn:
 
 
 def prepare() -> None:
-    """Check the release, install the stand-in, and keep the library's own logging quiet.
-
-    The library logs each rejected message, reset stream and closed socket, in part with tracebacks and as
-    errors: under attack that alone stalled a node for ten seconds. What matters is logged by the project's
-    own code.
-    """
+    """Check the release and install the stand-in."""
     try:
         require_release(version("libp2p"))
     except PackageNotFoundError as error:
         raise ImportError(f"libp2p is not installed. Install libp2p=={LIBP2P} (make setup does).") from error
     if importlib.util.find_spec("fastecdsa") is None:
         sys.meta_path.append(FastecdsaStandIn)
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
 
 
 prepare()

@@ -15,11 +15,16 @@ import trio
 import node.hardening_import  # noqa: F401  comes before libp2p
 
 # isort: split
+from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection import swarm_connection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.tools.anyio_service import trio_manager
 
@@ -114,6 +119,7 @@ def _contained(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[N
     return contained
 
 
+_stock_window_update = yamux.YamuxStream._auto_tune_and_send_window_update
 _run_task = trio_manager.TrioManager.run_task
 _schedule_task = trio_manager.TrioManager._schedule_task
 
@@ -165,8 +171,22 @@ class NoAutoConnector(AutoConnector):  # type: ignore[misc]
         """Do nothing."""
 
 
+def noise_only(key_pair: KeyPair) -> dict[Any, Any]:
+    """The one secure transport on offer.
+
+    Replaces: the default secure transports of `new_swarm`. Reason: besides Noise they offer TLS, SECIO and
+    plaintext, in which anybody who dials may claim any peer id.
+    """
+    return {NOISE: NoiseTransport(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)}
+
+
 def apply_stream_deviations() -> None:
     """Put the functions above in place of the library's. Doing it twice is the same as once."""
+    # The selector makes a plain Yamux whatever class it is configured with.
+    muxer_multistream.Yamux = BoundedYamux
+    # It logs each rejected message, reset stream and closed socket, in part as errors with tracebacks, and to standard
+    # error: under attack that alone stalled a node for ten seconds. The project's own code logs what matters.
+    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     yamux.YamuxStream._auto_tune_and_send_window_update = _send_batched_window_update
     trio_manager.TrioManager.run_task = _run_contained_task
     trio_manager.TrioManager._schedule_task = _schedule_unless_closed

@@ -21,6 +21,7 @@ from node.hardening import (
     GuardedPubsub,
     NoAutoConnector,
     forget_failed_dial,
+    noise_only,
 )
 
 # isort: split
@@ -94,8 +95,10 @@ async def open_libp2p_network(
     """
     places = [_parsed(place) for place in listen]
     announced = tuple(str(_parsed(place)) for place in announce)
+    key_pair = create_new_key_pair(seed)
     swarm = new_swarm(
-        key_pair=create_new_key_pair(seed),
+        key_pair=key_pair,
+        sec_opt=noise_only(key_pair),
         muxer_opt={YAMUX: BoundedYamux},
         # The transports are chosen by these; they are listened on below.
         listen_addrs=places or None,
