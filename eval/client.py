@@ -13,13 +13,16 @@ import trio
 
 from eval.cores import CoreSlots, Held
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
-from eval.job import Event, Job, JobFailed, Outcome, Progress
+from eval.job import LARGEST_MARGIN, Event, Job, JobFailed, Outcome, Progress
 from protocol.failures import Failure
+from protocol.fingerprint import BYTES_PER_QUESTION
 
 COMMAND = (sys.executable, "-I", "-m", "eval.worker")
 GRACE_SECONDS = 5.0  # the child ends a slow job itself between two decodes; after this it is ended
 KEPT_STDERR = 4096
 REAP_SECONDS = 1.0
+LARGEST_OUTCOME = 1000
+LARGEST_NUMBER = 2**53 - 1
 _ENVIRONMENT = MappingProxyType({"MALLOC_ARENA_MAX": "2", "GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "PASSIVE"})
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
 _ALLOCATION_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "not enough memory")
@@ -132,16 +135,12 @@ class Worker:
         """
         answered = False
         try:
-            if self._cores is not None:
-                self._held = await self._cores.acquire(job.threads)
-                job = msgspec.structs.replace(job, threads=self._held.threads)
-            child = await self._started()
-            deadline = trio.current_time() + job.time_limit + GRACE_SECONDS
-            event = await self._first(child, job, deadline)
-            while isinstance(event, Progress):
+            event, child, deadline = await self._begin(job)
+            while isinstance(event, Progress) and child is not None:
                 yield event
                 event = await self._next(child, deadline)
-            answered = self._child is not None
+            event = plausible(job, event)
+            answered = child is not None and child is self._child
             self._release()
             yield event
         finally:
@@ -157,6 +156,22 @@ class Worker:
         if child is not None:
             await child.buried()
 
+    async def _begin(self, job: Job) -> tuple[Event, _Child | None, float]:
+        """The first event of a job, with the child that works on it and the time at which it must be done."""
+        try:
+            if self._cores is not None:
+                self._held = await self._cores.acquire(job.threads)
+                job = msgspec.structs.replace(job, threads=self._held.threads)
+            child = await self._started()
+        except OSError as error:
+            return JobFailed(Failure.ENGINE_FAILED, f"The evaluator's process cannot be started: {error}."), None, 0.0
+        deadline = trio.current_time() + job.time_limit + GRACE_SECONDS
+        try:
+            await child.send(pack(job))
+        except _ChildGone:
+            return await self._autopsy(child), child, deadline
+        return await self._next(child, deadline), child, deadline
+
     async def _started(self) -> _Child:
         if self._child is None:
             process = await trio.lowlevel.open_process(
@@ -170,20 +185,12 @@ class Worker:
             self._nursery.start_soon(self._child.listen)
         return self._child
 
-    async def _first(self, child: _Child, job: Job, deadline: float) -> Event:
-        try:
-            await child.send(pack(job))
-        except _ChildGone:
-            return await self._autopsy(child)
-        return await self._next(child, deadline)
-
     async def _next(self, child: _Child, deadline: float) -> Event:
         """The child's next event, or a failure that says why there is none."""
         with trio.move_on_at(deadline):
             try:
                 length = payload_length(await child.read(LENGTH_BYTES))
-                event: Event = _EVENTS.decode(await child.read(length))
-                return event
+                return decode_event(await child.read(length))
             except _ChildGone:
                 return await self._autopsy(child)
             except (msgspec.DecodeError, FrameTooLarge) as error:
@@ -207,6 +214,30 @@ class Worker:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+def decode_event(data: bytes) -> Event:
+    """What a child said. Raises `msgspec.DecodeError`, whatever the bytes are: a hostile model may own the child."""
+    event: Event = _EVENTS.decode(data)
+    return event
+
+
+def plausible(job: Job, event: Event) -> Event:
+    """The event, or a failure in place of an outcome that cannot be one of this job."""
+    if not isinstance(event, Outcome):
+        return event
+    count = len(job.questions)
+    sizes = {len(event.outcomes), len(event.margins), len(event.near_ties)}
+    asked = count * BYTES_PER_QUESTION if job.fingerprint is not None else 0
+    numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.energy_mj or 0)
+    fits = (
+        sizes == {count}
+        and len(event.fingerprint) == asked
+        and all(0 <= value <= LARGEST_OUTCOME for value in event.outcomes)
+        and all(0 <= value <= LARGEST_MARGIN for value in event.margins)
+        and all(0 <= value <= LARGEST_NUMBER for value in numbers)
+    )
+    return event if fits else JobFailed(Failure.ENGINE_FAILED, "The evaluator's process gave an impossible outcome.")
 
 
 def cause_of_death(code: int | None, words: str) -> JobFailed:

@@ -8,8 +8,8 @@ as much of the next prompts as still fits.
 The mode is *fast*: one unified cache, flash attention (which skips the cells of other questions). Logits then depend
 a little on what else is in the batch (measured below 0.02 nat for F16 weights), never on anything outside it. Honest
 runners with different batches agree, because fingerprints are compared with a tolerance and outcomes that hang on a
-near tie are marked as such. A *reproducible* mode (split cache, no flash attention, bit for bit independent of the batch) costs
-about half of the prompt speed and would change nothing in a verdict.
+near tie are marked as such. A *reproducible* mode (split cache, no flash attention, bit for bit independent of the
+batch) costs about half of the prompt speed and would change nothing in a verdict.
 """
 
 from collections import deque

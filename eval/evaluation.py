@@ -21,14 +21,14 @@ from eval.memory import check_loading, plan_context
 from eval.model import LoadedModel
 from eval.questions import Offered
 from eval.scorers import largest, lead
+from eval.slots import best_slots
 from eval.tails import TAIL_CELLS, Tail
 from eval.transcripts import Transcript, transcript_digest
 from protocol import fingerprint
 from protocol.definitions import TaskKind
 from protocol.failures import Failure
 
-GENERATION_SLOTS = 16
-CHOICE_SLOTS = 16
+CHOICE_STEPS = 2  # the prompts, then the branches
 NEAR_TIE_TOKEN = 0.05
 NEAR_TIE_CHOICE = 0.1
 SHORTEST_PREFIX = 16  # a shorter common beginning is not worth a sequence
@@ -76,8 +76,8 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
     started, meter = time.monotonic(), EnergyMeter()
     asked = _asked(job, base, questions)
     prefix = _common_prefix([question.prompt for question in asked])
-    slots = GENERATION_SLOTS if _is_generation(questions) else CHOICE_SLOTS
     needs = [question.need(prefix) for question in asked]
+    slots = best_slots(base.header, needs, _steps(questions))
     plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, _adapter_bytes(job))
     with Context(base.model, plan, job.threads, _adapters(job, base)) as context:
         Engine(context).run(asked, prefix, _checkpoint(started, report))
@@ -112,6 +112,11 @@ def _checkpoint(started: float, report: Callable[[Progress], None]) -> Checkpoin
 
 def _is_generation(questions: QuestionSet) -> bool:
     return questions.entry.definition.kind is TaskKind.GENERATION
+
+
+def _steps(questions: QuestionSet) -> int:
+    """Passes that a question takes after its prompt; most generations end long before their limit."""
+    return max(1, questions.entry.definition.max_new_tokens // 2) if _is_generation(questions) else CHOICE_STEPS
 
 
 def _pairs(job: Job, asked: Sequence[Generation | Choices]) -> list[tuple[int, Generation | Choices]]:

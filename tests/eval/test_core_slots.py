@@ -42,9 +42,7 @@ async def test_never_more_threads_than_cores_and_everybody_gets_a_turn(
     assert finished == 12
 
 
-async def test_cancelled_waiting_leaves_nothing_taken(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_cancelled_waiting_leaves_nothing_taken(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     slots = CoreSlots(tmp_path / "cores", 1)
     async with slots.take(1):
         with trio.move_on_after(5) as waited:
@@ -65,14 +63,19 @@ async def test_slots_are_given_back_once_only(tmp_path: Path) -> None:
             pytest.fail("a slot was given back twice")
 
 
-async def test_a_killed_holder_loses_its_slots(tmp_path: Path) -> None:
-    folder = tmp_path / "cores"
+def hold(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that takes the one slot, says so in a line, and keeps it."""
     program = (
-        "import sys, time, trio; from pathlib import Path; from eval.cores import CoreSlots\n"
+        "import sys, trio; from pathlib import Path; from eval.cores import CoreSlots\n"
         f"held = trio.run(CoreSlots(Path({str(folder)!r}), 1).acquire, 1)\n"
         "print('held', flush=True); sys.stdin.read()"
     )
-    holder = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+async def test_a_killed_holder_loses_its_slots(tmp_path: Path) -> None:
+    folder = tmp_path / "cores"
+    holder = hold(folder)
     try:
         assert holder.stdout is not None
         await trio.to_thread.run_sync(holder.stdout.readline)

@@ -2,6 +2,7 @@
 
 import ctypes
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +107,8 @@ def test_an_array_of_impossible_length_is_refused_at_once() -> None:
 @given(st.binary(max_size=400))
 def test_any_bytes_give_a_header_or_a_refusal(data: bytes) -> None:
     for candidate in (data, b"GGUF\x03\0\0\0" + data):
-        try:
+        with suppress(HeaderRefused):
             assert isinstance(parse(candidate), Header)
-        except HeaderRefused:
-            pass
 
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.data())

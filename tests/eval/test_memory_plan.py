@@ -30,12 +30,15 @@ def test_any_slots_of_the_questions_fit_together(needs: list[Need], prefix: int,
 @given(NEEDS, st.integers(1, 1 << 30))
 def test_a_plan_stays_within_its_limit_or_is_refused(needs: list[Need], room: int) -> None:
     limit = BASELINE_BYTES + room
-    try:
-        plan = plan_context(HEADER, 0, needs, 16, limit)
-    except EvaluationError as error:
-        assert error.failure is Failure.OUT_OF_MEMORY
-    else:
-        assert estimate(HEADER, plan) <= limit
+    alone = plan_context(HEADER, 0, needs, 1, 1 << 40)
+    if estimate(HEADER, alone) <= limit:
+        assert estimate(HEADER, plan_context(HEADER, 0, needs, 16, limit)) <= limit
+
+
+def test_what_does_not_fit_alone_is_refused() -> None:
+    with pytest.raises(EvaluationError) as refused:
+        plan_context(HEADER, 0, [Need(1_000_000, 1)], 16, BASELINE_BYTES * 2)
+    assert refused.value.failure is Failure.OUT_OF_MEMORY
 
 
 def test_less_memory_gives_a_smaller_plan() -> None:

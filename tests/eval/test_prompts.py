@@ -49,7 +49,9 @@ def test_truthfulqa_has_the_six_pairs() -> None:
 def test_real_prompts(data: Path) -> None:
     gsm, truth = find("gsm8k").load(data), find("truthfulqa-mc1").load(data)
     prompt = gsm.prompt(0)
-    assert prompt.endswith("per fresh duck egg. How much in dollars does she make every day at the farmers' market?\nAnswer:")
+    assert prompt.endswith(
+        "per fresh duck egg. How much in dollars does she make every day at the farmers' market?\nAnswer:"
+    )
     assert prompt.count("Question: ") == 6
     assert prompt.count("\n#### ") == 5
     assert all(text.startswith(" ") for text in truth.continuations(5))

@@ -24,7 +24,7 @@ from protocol import cbor
 from protocol.definitions import Benchmark, TaskKind
 from protocol.failures import Failure
 
-ROWS = [{"question": "1+1?", "answer": "#### 2"}, {"question": "2+2?", "answer": "#### 4", "more": True}]
+ROWS: list[Row] = [{"question": "1+1?", "answer": "#### 2"}, {"question": "2+2?", "answer": "#### 4", "more": True}]
 RECORDS = (Written("1+1?", "#### 2"), Written("2+2?", "#### 4"))
 SOURCE = Source("sums/test.jsonl", "some/sums", "a" * 40, "main", "test", content_hash(RECORDS))
 

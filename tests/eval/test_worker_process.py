@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eval.benchmarks import find
-from eval.client import Worker, cause_of_death, open_worker
+from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible
 from eval.cores import CoreSlots
 from eval.demo import catalogue
 from eval.frames import pack
@@ -46,12 +49,13 @@ async def failure(worker: Worker, wanted: Job) -> JobFailed:
     return answer
 
 
-def alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+def exists(pid: int) -> bool:
+    """Whether the process is there, be it as a zombie."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    return True
 
 
 async def test_jobs_have_outcomes_and_share_one_child(tiny: Path, adapter: Path, tmp_path: Path) -> None:
@@ -80,19 +84,17 @@ async def test_jobs_have_outcomes_and_share_one_child(tiny: Path, adapter: Path,
         assert plain.transcript_digest != adapted.transcript_digest
         assert worker.pid == pid
     assert pid is not None
-    assert not alive(pid)
+    assert not exists(pid)
 
 
 async def test_a_fingerprint_belongs_to_its_beacon() -> None:
     async with open_worker() as worker:
         wanted = job(BASE, "tally-choice", fingerprint=request("tally-choice"))
         first = await outcome(worker, wanted)
-        other = await outcome(
-            worker, msgspec.structs.replace(wanted, fingerprint=request("tally-choice", b"c" * 32))
-        )
-        vectors = [fingerprint.decode(answer.fingerprint) for answer in (first, other)]
+        other = await outcome(worker, msgspec.structs.replace(wanted, fingerprint=request("tally-choice", b"c" * 32)))
+        one, two = (fingerprint.decode(answer.fingerprint) for answer in (first, other))
         assert first.outcomes == other.outcomes
-        assert not fingerprint.agree(*vectors, 8)
+        assert not fingerprint.agree(one, two, 8)
 
 
 def duplicate_tokens(path: Path) -> Path:
@@ -113,7 +115,7 @@ async def test_a_model_that_aborts_ends_only_the_child(tmp_path: Path, tiny: Pat
 async def test_each_thing_that_is_wrong_has_its_own_failure(tiny: Path, adapter: Path, tmp_path: Path) -> None:
     short = write_llama(tmp_path / "short.gguf", context_length=64)
     truncated = tmp_path / "truncated.gguf"
-    truncated.write_bytes(tiny.read_bytes()[:9000])
+    truncated.write_bytes(gguf_bytes(llama_metadata(), llama_tensors())[:9000])
     registered = Registered("llama", 1, "F16")
     wrong = {
         Failure.FILE_MISSING: job(tmp_path / "none.gguf"),
@@ -140,7 +142,7 @@ async def test_a_cancelled_job_takes_the_child_with_it(tiny: Path) -> None:
         await outcome(worker, job(tiny))
         pid = worker.pid
         assert pid is not None
-        begun = trio.Event()
+        begun, process = trio.Event(), os.pidfd_open(pid)
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
@@ -151,10 +153,11 @@ async def test_a_cancelled_job_takes_the_child_with_it(tiny: Path) -> None:
             await begun.wait()
             nursery.cancel_scope.cancel()
         with trio.fail_after(1):
-            while alive(pid):
-                await trio.sleep(0.01)
+            await trio.lowlevel.wait_readable(process)  # it has ended
+        os.close(process)
         await outcome(worker, job(tiny))
         assert worker.pid != pid
+    assert not exists(pid)
 
 
 async def test_a_killed_child_is_a_failure_of_the_device(tiny: Path) -> None:
@@ -194,9 +197,7 @@ async def test_cores_are_held_while_a_job_runs_and_free_after(tiny: Path, tmp_pa
 
 
 def test_a_child_whose_parent_went_away_ends(tiny: Path) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-m", "eval.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    child = subprocess.Popen([sys.executable, "-I", "-m", "eval.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(pack(job(BASE, questions=range(900))))
@@ -205,6 +206,42 @@ def test_a_child_whose_parent_went_away_ends(tiny: Path) -> None:
     child.stdin.close()
     assert child.wait(timeout=10) == 0
     child.stdout.close()
+
+
+@given(st.binary(max_size=200))
+def test_whatever_a_child_says_is_an_event_or_refused(data: bytes) -> None:
+    with suppress(msgspec.DecodeError):
+        assert isinstance(decode_event(data), Progress | Outcome | JobFailed)
+
+
+GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, None, "e", "h", "fast")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcomes": (0,)},
+        {"outcomes": (0, 1001)},
+        {"outcomes": (0, -1)},
+        {"margins": ()},
+        {"margins": (0, 1 << 20)},
+        {"near_ties": (True, True, True)},
+        {"fingerprint": bytes(48)},
+        {"tokens_in": -1},
+        {"energy_mj": 1 << 60},
+    ],
+)
+def test_an_impossible_outcome_is_a_failure_of_the_evaluator(tiny: Path, change: dict[str, object]) -> None:
+    wanted = job(tiny, questions=(4, 5), fingerprint=request("tally-words"))
+    assert plausible(wanted, GOOD) is GOOD
+    answer = plausible(wanted, msgspec.structs.replace(GOOD, **change))
+    assert isinstance(answer, JobFailed)
+    assert answer.failure is Failure.ENGINE_FAILED
+
+
+async def test_a_program_that_cannot_be_started_is_a_failure_of_the_evaluator(tiny: Path) -> None:
+    async with open_worker(command=("/nonexistent/python",)) as worker:
+        assert (await failure(worker, job(tiny))).failure is Failure.ENGINE_FAILED
 
 
 @pytest.mark.parametrize(

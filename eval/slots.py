@@ -1,0 +1,31 @@
+"""How many questions to run at once.
+
+More questions share each pass over the weights; but in a unified cache every token also looks at the cells of all
+other questions, if only to skip them. With weights read once a step and `unshared` cells a question, the cost per
+question is about
+
+    steps * step / slots  +  unshared * (unshared / 2 + steps) * cell * slots
+
+which is least at the square root of the ratio. The constants are rough and need not be exact: around the minimum the
+cost is flat. They are the same everywhere, so that machines form alike batches.
+"""
+
+import math
+from collections.abc import Sequence
+
+from eval.header import Header
+from eval.memory import Need
+
+MOST_SLOTS = 16
+NANOSECONDS_PER_CELL = 1.3  # a head's look at a masked cell
+BYTES_PER_NANOSECOND = 20.0  # memory bandwidth
+NANOSECONDS_PER_STEP = 400_000.0  # building and starting a batch
+
+
+def best_slots(header: Header, needs: Sequence[Need], steps: int) -> int:
+    """Questions at once, 1 to `MOST_SLOTS`, for questions that take about `steps` passes after their prompt."""
+    unshared = sum(need.cells for need in needs) / len(needs)
+    heads = header.of_architecture("attention.head_count", 1) * header.of_architecture("block_count", 1)
+    step = NANOSECONDS_PER_STEP + header.weight_bytes / BYTES_PER_NANOSECOND
+    looking = unshared * (unshared / 2 + steps) * max(1, heads) * NANOSECONDS_PER_CELL
+    return max(1, min(MOST_SLOTS, round(math.sqrt(steps * step / looking))))

@@ -1,0 +1,150 @@
+"""What a person runs on one machine: evaluating, and scoring answers made elsewhere."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.benchmarks import find
+from eval.demo import catalogue
+from eval.failing import EvaluationError
+from eval.local import choose, evaluate, interval, percent, score
+from eval.outputs import OutputsRefused, read_outputs
+from eval.questions import Offered, Written
+from eval.transcripts import read_transcripts
+from protocol.failures import Failure
+
+
+def test_a_packaged_model_by_name(tmp_path: Path) -> None:
+    transcripts = tmp_path / "transcripts.jsonl"
+    found = evaluate("tally-tree", "tally-words", 20, transcripts=transcripts)
+    assert found["questions"] == len(found["outcomes"]) == 20
+    assert found["correct"] == sum(item["outcome"] == 1000 for item in found["outcomes"])
+    assert found["score"] == pytest.approx(100 * found["correct"] / 20)
+    assert found["low"] < found["score"] < found["high"]
+    assert found["tokens_per_second"] > 0
+    assert [item.question for item in read_transcripts(transcripts)] == [i["index"] for i in found["outcomes"]]
+    outputs = tmp_path / "outputs.jsonl"
+    lines = [json.dumps({"index": item.question, "output": item.text}) for item in read_transcripts(transcripts)]
+    outputs.write_text("\n".join(lines), encoding="utf-8")
+    again = score("tally-words", outputs)
+    assert (again["score"], again["correct"], again["questions"]) == (found["score"], found["correct"], 20)
+
+
+def test_an_adapter_by_name_brings_its_base_along() -> None:
+    chosen, spelt_out = choose("tally-times", []), choose("tally-base", ["tally-times"])
+    assert (chosen.base, chosen.adapters) == (spelt_out.base, spelt_out.adapters)
+    assert chosen.base.name == "tally-base.gguf"
+    assert [(path.name, scale) for path, scale in chosen.adapters] == [("tally-times.gguf", 1000)]
+
+
+def test_files_and_scales() -> None:
+    path = str(catalogue.MODELS / "tally-base.gguf")
+    chosen = choose(path, [f"{catalogue.MODELS / 'tally-times.gguf'}=0.5", "tally-largest"])
+    assert chosen.name == "tally-base + tally-times + tally-largest"
+    assert [scale for _, scale in chosen.adapters] == [500, 1000]
+
+
+@pytest.mark.parametrize(
+    ("model", "loras", "failure"),
+    [
+        ("nonsense", [], Failure.FILE_MISSING),
+        ("tally-base", ["nonsense"], Failure.FILE_MISSING),
+        ("tally-base", ["tally-times=strong"], Failure.ADAPTER_REFUSED),
+        ("tally-base", ["tally-times=0"], Failure.ADAPTER_REFUSED),
+        ("tally-base", ["tally-times=inf"], Failure.ADAPTER_REFUSED),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(model: str, loras: list[str], failure: Failure) -> None:
+    with pytest.raises(EvaluationError) as refused:
+        choose(model, loras)
+    assert refused.value.failure is failure
+    assert refused.value.detail
+
+
+def test_a_seed_chooses_other_questions() -> None:
+    asked = [
+        [item["index"] for item in evaluate("tally-seed", "tally-choice", 10, seed=seed)["outcomes"]]
+        for seed in (0, 0, 1)
+    ]
+    assert asked[0] == asked[1] != asked[2]
+
+
+def test_the_adapters_own_benchmark_is_where_it_gains() -> None:
+    base, adapted = (evaluate(model, "tally-words", 60)["score"] for model in ("tally-base", "tally-times"))
+    assert adapted > base
+
+
+def test_real_questions(data: Path) -> None:
+    found = evaluate("tally-base", "truthfulqa-mc1", 3, data=data)
+    assert found["questions"] == 3
+
+
+def write_outputs(folder: Path, rows: list[Any]) -> Path:
+    path = folder / "outputs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_words_made_elsewhere(tmp_path: Path) -> None:
+    items = find("tally-words").load(None).items
+    rows = []
+    for index in range(4):
+        item = items[index]
+        assert isinstance(item, Written)
+        number = item.answer.split("#### ")[1]
+        text = [f"so\n#### {number}.", f"the answer is {number}", "no idea", f"#### {number}9"][index]
+        rows.append({"index": index, "output": text})
+    found = score("tally-words", write_outputs(tmp_path, rows))
+    assert (found["correct"], found["questions"], found["score"]) == (1, 4, 25.0)
+    assert found["extractions"]["flexible"]["correct"] == 2
+    assert [item["outcome"] for item in found["outcomes"]] == [1000, 0, 0, 0]
+
+
+def test_choices_made_elsewhere(tmp_path: Path) -> None:
+    items = find("tally-choice").load(None).items
+    rows = []
+    for index in range(3):
+        item = items[index]
+        assert isinstance(item, Offered)
+        right = item.choices[item.labels.index(1)]
+        wrong = item.choices[item.labels.index(0)]
+        rows.append({"index": index, "output": [f" {right}\n", wrong, "nonsense"][index]})
+    found = score("tally-choice", write_outputs(tmp_path, rows))
+    assert [item["outcome"] for item in found["outcomes"]] == [1000, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["", "nonsense", '{"index": 0}', '{"index": "0", "output": "x"}', '{"index": 0, "output": "x"}\n' * 2, "\xff"],
+)
+def test_malformed_outputs_are_refused_with_the_line(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "outputs.jsonl"
+    path.write_bytes(lines.encode("latin-1"))
+    with pytest.raises(OutputsRefused, match=r"outputs\.jsonl"):
+        read_outputs(path)
+
+
+def test_an_index_beyond_the_questions_is_refused(tmp_path: Path) -> None:
+    path = write_outputs(tmp_path, [{"index": 10**6, "output": "x"}])
+    with pytest.raises(EvaluationError, match="there is no 1000000"):
+        score("tally-words", path)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=200))
+def test_an_interval_holds_its_score(outcomes: list[int]) -> None:
+    low, high = interval(outcomes)
+    assert 0 <= low <= percent(outcomes) + 0.01
+    assert percent(outcomes) - 0.01 <= high <= 100
+    assert low < high
+
+
+def test_gsm8k_answers_are_scored_by_their_own_reference(data: Path, tmp_path: Path) -> None:
+    items = find("gsm8k").load(data).items
+    rows = [{"index": i, "output": item.answer} for i, item in enumerate(items) if isinstance(item, Written)]
+    found = score("gsm8k", write_outputs(tmp_path, rows), data=data)
+    assert (found["correct"], found["questions"], found["score"]) == (1319, 1319, 100.0)
+    assert found["extractions"]["flexible"]["correct"] == 1319
