@@ -1,0 +1,151 @@
+"""CPU per delivered message and latency of gossip: nodes in processes of their own, fully connected, on loopback.
+
+    python benchmarks/gossip_cost.py [--nodes 3 8] [--rate 50] [--seconds 20] [--size 1024] [--json]
+
+`rate` is messages a second in the whole network; each reaches all other nodes. The CPU time is that of all processes
+while messages flow, the library's heartbeats and pings included; latency is from publish to the subscriber.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from typing import Any
+
+import trio
+
+TOPIC = "/peerboard/benchmark/1"
+DRAIN_SECONDS = 3.0
+
+
+class Lines:
+    """JSON values from a stream, one a line."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._buffer = b""
+
+    async def next(self) -> Any:
+        """The next value."""
+        while b"\n" not in self._buffer:
+            chunk = await self._stream.receive_some()
+            if not chunk:
+                raise EOFError("a node ended early")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+
+async def node(number: int, nodes: int, rate: float, seconds: float, size: int) -> None:
+    """One node: say the address, hear all addresses, connect, wait for the word, run, report."""
+    from node.libp2p_network import open_libp2p_network
+
+    latencies: list[float] = []
+    orders = Lines(trio.lowlevel.FdStream(os.dup(0)))
+    async with (
+        open_libp2p_network(os.urandom(32), ["/ip4/127.0.0.1/tcp/0"]) as network,
+        network.subscribe(TOPIC, lambda data: True) as heard,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def listen() -> None:
+            async for message in heard:
+                latencies.append((time.time_ns() - int.from_bytes(message.data[:8], "big")) / 1e6)
+
+        say(network.addresses[0])
+        for address in (await orders.next())[:number]:
+            await network.connect(address)
+        await network.await_audience(TOPIC, nodes - 1)
+        say("ready")
+        await orders.next()
+        nursery.start_soon(listen)
+        cpu, idle = time.process_time(), network.traffic.published
+        gap = nodes / rate
+        count = int(seconds / gap)
+        start = trio.current_time() + gap * number / nodes
+        for turn in range(count):
+            await trio.sleep_until(start + turn * gap)
+            head = time.time_ns().to_bytes(8, "big") + number.to_bytes(2, "big") + turn.to_bytes(4, "big")
+            await network.publish(TOPIC, head + bytes(size - len(head)))
+        await trio.sleep(DRAIN_SECONDS)
+        say({"cpu": time.process_time() - cpu, "published": count - idle, "latencies": latencies})
+        nursery.cancel_scope.cancel()
+
+
+def say(value: Any) -> None:
+    """Tell the parent."""
+    print(json.dumps(value), flush=True)
+
+
+async def measure(nodes: int, rate: float, seconds: float, size: int) -> dict[str, Any]:
+    """Run one network and sum up."""
+    command = [sys.executable, "-I", __file__, "--nodes", str(nodes), "--rate", str(rate)]
+    command += ["--seconds", str(seconds), "--size", str(size), "--node"]
+    processes = [
+        await trio.lowlevel.open_process([*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for number in range(nodes)
+    ]
+    try:
+        with trio.fail_after(120 + seconds):
+            reports = await conduct(processes)
+    finally:
+        for process in processes:
+            process.kill()
+    latencies = sorted(latency for report in reports for latency in report["latencies"])
+    expected = sum(report["published"] for report in reports) * (nodes - 1)
+    return {
+        "nodes": nodes,
+        "rate": rate,
+        "bytes": size,
+        "delivered_percent": round(100 * len(latencies) / expected, 2),
+        "cpu_ms_per_delivery": round(1000 * sum(report["cpu"] for report in reports) / len(latencies), 2),
+        "p50_ms": round(latencies[len(latencies) // 2], 1),
+        "p99_ms": round(latencies[len(latencies) * 99 // 100], 1),
+    }
+
+
+async def conduct(processes: list[trio.Process]) -> list[dict[str, Any]]:
+    """Introduce the nodes to each other, let them run, collect their reports."""
+    voices = [Lines(process.stdout) for process in processes if process.stdout]
+    addresses = [await voice.next() for voice in voices]
+    for process in processes:
+        assert process.stdin
+        await process.stdin.send_all(json.dumps(addresses).encode() + b"\n")
+    for voice in voices:
+        await voice.next()
+    for process in processes:
+        assert process.stdin
+        await process.stdin.send_all(b'"go"\n')
+    return [await voice.next() for voice in voices]
+
+
+def main() -> None:
+    """Parse the command line and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[3, 8])
+    parser.add_argument("--rate", type=float, default=50.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--node", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.node is not None:
+        trio.run(node, given.node, given.nodes[0], given.rate, given.seconds, given.size)
+        return
+    results = [trio.run(measure, nodes, given.rate, given.seconds, given.size) for nodes in given.nodes]
+    if given.json:
+        print(
+            json.dumps(
+                {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "runs": results}
+            )
+        )
+        return
+    for result in results:
+        print("  ".join(f"{name} {value}" for name, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()
