@@ -82,6 +82,10 @@ class Daemon:
             problem = json.loads(content)["error"]
             return CommandFailed(str(problem["code"]), str(problem["title"]), str(problem["remedy"]), exit_code)
         except (ValueError, KeyError, TypeError):
+            if status == 404:
+                role = self.where.get("role", "daemon")
+                text = f"This {role} does not know {asked}: only a node evaluates, and can be paused."
+                return CommandFailed("NOT_HERE", text, f"peerboard status --home {self._home.folder}", exit_code)
             text = f"The daemon answered {status} to {asked}."
             return CommandFailed("UNEXPECTED", text, f"Look into {self._home.log_file}.", exit_code)
 

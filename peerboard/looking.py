@@ -117,7 +117,7 @@ def _models(answer: Json, terminal: Terminal) -> Iterator[str]:
     ]
     rows: list[list[Cell]] = []
     for model in sorted(answer["data"]["models"], key=lambda model: (model["name"], model["id"])):
-        total = model["base"]["size"] + sum(adapter["size"] for adapter in model["adapters"])
+        total = model["base"]["size"] + sum(adapter["file"]["size"] for adapter in model["adapters"])
         state = Word("dormant", "amber") if model["dormant"] else Word("active")
         about: list[Cell] = [model["name"], model["architecture"], f"{model['parameters']:,}", model["quantisation"]]
         rows.append([*about, size(total), model["licence"], state, short(model["id"])])

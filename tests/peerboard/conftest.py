@@ -80,7 +80,7 @@ STATUS: Json = {
     "pid": 4711,
     "state": "evaluating",
     "reasons": [],
-    "epoch": {"number": 42, "ends_in_s": 27.4, "phase": "evaluate", "leaderless": False},
+    "epoch": {"number": 42, "length_s": 60, "ends_in_s": 27.4, "phase": "evaluate", "leaderless": False},
     "log": {"size": 1204, "root": ROOT, "epoch": 42, "age_s": 3.2},
     "peers": 4,
     "current": {
@@ -98,10 +98,10 @@ NO_PEERS = {"code": "NO_PEERS", "severity": "warn", "title": "No peer is connect
 _FILE = {"repository": "peerboard/demo", "commit": 40 * "5", "path": "tally-tree.gguf", "sha256": ROOT, "size": 1893376}
 _MODEL = {
     "id": LARGE,
-    "model": "peerboard/demo@5555555:tally-tree.gguf",
+    "reference": "peerboard/demo@5555555:tally-tree.gguf",
     "name": "tally-tree",
     "base": _FILE,
-    "adapters": [],
+    "adapters": [{"file": _FILE, "scale": 500}],
     "architecture": "llama",
     "parameters": 900_000,
     "quantisation": "F16",

@@ -230,6 +230,15 @@ def test_credit_is_the_own_accounts(daemon: Any, call: Callable[..., Any]) -> No
     assert "not in the log yet" in call("credit", *home).text
 
 
+def test_what_a_bootstrap_cannot_do_is_said(daemon: Any, call: Callable[..., Any]) -> None:
+    where = json.loads(daemon.home.control.read_text())
+    daemon.home.control.write_text(json.dumps(where | {"role": "bootstrap"}))
+    del daemon.answers["POST /v1/pause"]
+    done = call("pause", "--home", daemon.home.folder)
+    assert done.code == 1
+    assert done.error.startswith("error[NOT_HERE]: This bootstrap does not know POST /v1/pause")
+
+
 def test_the_dashboard_needs_a_terminal(daemon: Any, call_process: Callable[..., Any]) -> None:
     done = call_process("top", "--home", daemon.home.folder)
     assert (done.code, done.out) == (2, b"")

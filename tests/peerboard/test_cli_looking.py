@@ -9,9 +9,14 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from node.answers import Answers
+from peerboard.demo_network import write_demo_network
+from protocol.ledger import begin
 
 LEDGER = {
     ("leaderboard",): "GET /v1/leaderboard",
@@ -64,7 +69,7 @@ tally-choice · reasoning · en
 rank  model       score       95 %  70 ────────────────── 100  questions  runners  status
 1     tally-tree   88.0  79.2–93.4  ·······├──────●────┤·····   75/1,000        4  done
 """,
-    ("models",): "tally-tree  llama            900,000  F16      1.8 MiB  Apache-2.0  active  f50808080808…\n",
+    ("models",): "tally-tree  llama            900,000  F16      3.6 MiB  Apache-2.0  active  f50808080808…\n",
     ("benchmarks",): "tally-words        1  maths  en        generation      1,000  "
     "peerboard/demo-questions@7777777 words/test  517777777777…\n",
     ("results",): "   41  tally-tree  tally-words  FAILED       –  0 of 4  4813494d137e…  "
@@ -126,6 +131,20 @@ def test_before_the_first_mark_everything_has_something_to_say(daemon: Any, call
     assert "waiting for the first epoch to open" in call("status", *home).text
     assert "No epoch is open yet" in call("tasks", *home).text
     assert "No peer is connected" in call("peers", *home).text
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "models", "benchmarks", "runners", "results"])
+def test_the_answers_of_a_real_ledger_are_understood(
+    name: str, daemon: Any, call: Callable[..., Any], tmp_path: Path
+) -> None:
+    answers = Answers(begin(write_demo_network(tmp_path / "network", 3, 0.0).genesis))
+    content = answers.results() if name == "results" else answers.bytes_of(name)
+    daemon.answers["GET /v1/results?epochs=3" if name == "results" else f"GET /v1/{name}"] = content
+    done = call(name, "--home", daemon.home.folder)
+    assert (done.code, done.error) == (0, "")
+    assert "no checkpoint yet" in done.text
+    if name in {"models", "benchmarks"}:
+        assert len(done.text.splitlines()) == 2 + len(json.loads(content)["data"][name])
 
 
 HOSTILE = "\x1b[2J\x1b]0;pwned\x07evil\u202emodel\nsecond line\x9b31m"
