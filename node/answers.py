@@ -79,6 +79,7 @@ def _runners(state: State) -> list[Json]:
 
 
 def board_row(state: State, row: scores.Row) -> Json:
+    """A `Row` of the API."""
     model = state.models[row.subject.model].model
     benchmark = state.benchmarks[row.subject.benchmark]
     return {

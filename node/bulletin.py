@@ -74,7 +74,7 @@ class Bulletin:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["Watcher"]:
-        """Everything that is told from now on. What does not fit into the queue is lost to this watcher, and counted."""
+        """Everything that is told from now on. What does not fit into the queue is lost, and counted."""
         watcher = Watcher()
         self._watchers.add(watcher)
         try:

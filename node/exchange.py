@@ -10,8 +10,6 @@ from typing import Annotated
 import structlog
 import trio
 from msgspec import Meta, Struct
-from protocol.reconciliation import ItemSet, Reconciler, respond
-from protocol.reconciliation_format import InvalidMessage
 
 from node.gossip import Gossiper
 from node.network import Network
@@ -20,6 +18,8 @@ from node.replica import Replica, epoch_of
 from protocol import cbor
 from protocol.definitions import Digest
 from protocol.envelope import MAX_BYTES, Envelope, open_envelope
+from protocol.reconciliation import ItemSet, Reconciler, respond
+from protocol.reconciliation_format import InvalidMessage
 from protocol.rejections import Rejected
 
 RECONCILE = "/peerboard/reconcile/1"

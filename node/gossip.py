@@ -55,7 +55,8 @@ class Gossiper:
             try:
                 await self._store.keep(lasting, self._clock.now())
             except StoreFailed as error:  # in memory it counts all the same; a restart asks the peers again
-                self._bulletin.tell(Level.WARN, "STORE", str(error))
+                if not error.full:
+                    self._bulletin.tell(Level.WARN, "STORE", str(error))
         return len(fresh)
 
     async def publish(self, envelope: Envelope) -> None:

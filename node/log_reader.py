@@ -16,7 +16,7 @@ from node.clock import Clock
 from node.network import Network, RequestFailed
 from node.offload import offload
 from node.replica import Replica
-from node.store import Store
+from node.store import Store, StoreFailed
 from protocol import cbor
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.definitions import Count
@@ -99,6 +99,10 @@ class LogReader:
                 await self._fetch(peer)
             except RequestFailed:
                 return  # another peer, or the next round
+            except StoreFailed as error:
+                if not error.full:
+                    raise
+                return  # the log is fetched again once there is space; the disk's watch says so
             except (Rejected, InvalidNote) as error:
                 self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
 

@@ -51,6 +51,7 @@ def log_to(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists() and file.stat().st_size > LOG_BYTES:
         file.replace(file.with_suffix(".old"))
+    logging.raiseExceptions = False  # a full disk must not fill standard error instead
     handler = logging.FileHandler(file)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

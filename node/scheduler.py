@@ -115,7 +115,7 @@ class Scheduler:
         else:
             await self._evaluate_and_commit(plan)
         await self._clock.sleep_until(self._timetable.seal(plan.epoch))
-        if not await self._batches.has_committed(plan.epoch):
+        if not self._pauses.reasons and not await self._batches.has_committed(plan.epoch):
             await self.announce()  # a sign of life: without one nobody asks this account in the next epoch
         await self._batches.fix_what_was_seen(plan)
         await self._clock.sleep_until(self._timetable.reveal(plan.epoch))

@@ -30,6 +30,7 @@ LEAST_NODES, MOST_NODES = 3, 32
 STOP_SECONDS = 4.0
 LOOK_SECONDS = 0.5
 READY_SECONDS = 90.0
+LATE_SECONDS = 15.0
 
 
 @dataclass
@@ -94,6 +95,8 @@ class Demo:
     members: list[Member]
     view: DemoView
     agreements: list[Agreement] = field(default_factory=list)
+    first_seen: dict[int, float] = field(default_factory=dict)
+    """When the first participant had closed an epoch, on the monotonic clock."""
 
     def start(self) -> None:
         """Start all processes."""
@@ -167,10 +170,11 @@ class Demo:
                 self.view.say(f"{member.name} {cause}; the others go on. Bring it back: {command}")
 
     def _compare(self, epoch: int | None) -> None:
-        """Once every running participant has closed `epoch`, compare their boards."""
+        """Once every running participant has closed `epoch`, or has had time to, compare their boards."""
         if epoch is None or (self.agreements and self.agreements[-1].epoch >= epoch):
             return
-        boards = {}
+        late = time.monotonic() - self.first_seen.setdefault(epoch, time.monotonic()) > LATE_SECONDS
+        boards, behind = {}, []
         for member in self.members:
             daemon = member.daemon()
             if daemon is None:
@@ -180,11 +184,16 @@ class Demo:
             except CommandFailed:
                 continue
             if json.loads(content)["data"]["epoch"] != epoch:
-                return  # it is still catching up: compare at the next look
+                behind.append(member.name)
+                continue
             boards[member.name] = hashlib.sha256(content).hexdigest()
+        if behind and not late:
+            return  # they are still catching up: compare at the next look
         agreement = Agreement(epoch, boards)
         self.agreements.append(agreement)
         self.view.agreed(agreement.epoch, agreement.digests, self._verdicts(epoch))
+        if behind:
+            self.view.say(f"  not compared, since they are behind: {', '.join(behind)}")
 
     def _verdicts(self, epoch: int) -> list[dict[str, Any]]:
         for member in self.members:
