@@ -1,114 +1,209 @@
 """Values as deterministic CBOR (RFC 8949, section 4.2.1), and strictly back.
 
-Structs become maps whose keys are the positions of their fields, 0 to 23, in the order in which the class lists them;
-a field that is None is left out. Never reorder fields: append. Tuples become arrays, enums their values. There are no
-floats and no tags inside: every quantity is an integer with its unit in its name.
+Only a part of CBOR is in use, and the rest is refused wherever it stands: integers of up to 64 bits, byte strings,
+text, arrays, maps, true, false and null, each in its shortest form and with its length in front; keys of a map in
+ascending order of their bytes, none twice; no floats and no tags (every quantity is an integer with its unit in its
+name); at most `MAX_DEPTH` arrays and maps inside each other.
+
+Structs become maps whose keys are the positions of their fields in the order in which the class lists them; a field
+that is None is left out, any other is written, default or not. Never reorder fields: append. Tuples become arrays,
+enums their values.
 """
 
 import enum
-import functools
-import types
-import typing
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, TypeVar
 
-import cbor2
 import msgspec
 
+from protocol.cbor_reading import MALFORMED, Reader, Unfit, number_at, reader
 from protocol.rejections import Rejected, Rejection
 
 T = TypeVar("T")
-MAX_FIELDS = 24  # keys of one byte: cbor2's canonical order and RFC 8949's agree on these only
+Writer = Callable[[Any], bytes]
+
+MAX_DEPTH = 16
+UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAGGED, SIMPLE = range(0, 256, 32)
+"""First byte of each major type's shortest head."""
 
 
 def encode(value: object) -> bytes:
-    """Deterministic CBOR of a struct, tuple, dict with integer keys, int, bool, bytes, str or None."""
-    return cbor2.dumps(_plain(value), canonical=True)
+    """Deterministic CBOR of a struct, enum, tuple, list, dict, int, bool, bytes, str or None.
+
+    Raises `TypeError` for anything else, floats above all, and `ValueError` for an integer of more than 64 bits.
+    """
+    return _writer(type(value))(value)
 
 
 def decode(data: bytes, as_type: type[T]) -> T:
     """The value of `as_type` that encodes to exactly `data`; else `Rejected`, and no other exception."""
-    return convert(decode_raw(data), as_type)
+    return decode_part(data, 0, len(data), as_type)
 
 
-def convert(raw: Any, as_type: type[T]) -> T:
-    """The struct in what `decode_raw` gave. Raises `Rejected`, and no other exception.
-
-    A field that is present with its default or with null would be a second encoding of the same value: refused.
-    """
+def decode_part(data: bytes, start: int, end: int, as_type: type[T]) -> T:
+    """The value of `as_type` that encodes to exactly the bytes from `start` to `end` of `data`; else `Rejected`."""
     try:
-        value = msgspec.convert(_named(raw, as_type), as_type, strict=True, builtin_types=(bytes,))
-        same = _plain(value) == raw
-    except (msgspec.ValidationError, RecursionError, ValueError, TypeError, OverflowError) as error:
-        raise Rejected(Rejection.WRONG_SCHEMA, str(error)) from None
-    if not same:
-        raise Rejected(Rejection.WRONG_SCHEMA, "a field is written out that has to be left out")
-    return value
+        value, at = _reader(as_type)(data, start)
+    except (Unfit, *MALFORMED) as error:
+        detail = str(error) if isinstance(error, Unfit) else "the bytes end early, or are no text"
+    else:
+        if at == end:
+            return value  # type: ignore[no-any-return]
+        detail = "the value does not end where the bytes do"
+    check(data[start:end])
+    raise Rejected(Rejection.WRONG_SCHEMA, detail)
 
 
-def decode_raw(data: bytes) -> Any:
-    """Plain Python values for deterministic CBOR; `Rejected` for anything else, whatever the bytes are."""
+def check(data: bytes) -> None:
+    """Raise `Rejected` unless `data` is one value in the deterministic form of the module's docstring."""
     try:
-        raw = cbor2.loads(data)
-        again = cbor2.dumps(raw, canonical=True)
-    except Exception as error:  # cbor2 runs constructors of many tags: none of their errors may escape
+        end = _skip(data, 0, MAX_DEPTH)
+    except (Unfit, *MALFORMED) as error:
         raise Rejected(Rejection.NOT_DETERMINISTIC_CBOR, str(error)) from None
-    if again != data:
-        raise Rejected(Rejection.NOT_DETERMINISTIC_CBOR, "decoding and encoding again gives other bytes")
-    return raw
+    if end != len(data):
+        raise Rejected(Rejection.NOT_DETERMINISTIC_CBOR, "The value does not end where the bytes do.")
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, msgspec.Struct):
-        fields = enumerate(value.__struct_fields__)
-        return {key: _plain(item) for key, name in fields if (item := getattr(value, name)) is not None}
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, float):
-        raise TypeError("floats are never hashed or signed: use an integer with a unit")
-    return value
+def head(major: int, number: int) -> bytes:
+    """The shortest head of an item: its major type and a count, a length or the number itself."""
+    if number < 24:
+        return bytes((major | number,))
+    for size, additional in ((1, 24), (2, 25), (4, 26), (8, 27)):
+        if number < 1 << 8 * size:
+            return bytes((major | additional,)) + number.to_bytes(size, "big")
+    raise ValueError(f"{number} has more than 64 bits")
 
 
-def _named(raw: Any, as_type: Any) -> Any:
-    """`raw` with the integer keys of each struct's map replaced by field names, along the shape of `as_type`."""
-    shape = _shape(as_type)
-    if shape is None:
-        return raw
-    kind, inner = shape
-    if kind == "struct":
-        if not isinstance(raw, dict):
-            raise TypeError(f"expected a map for {as_type.__name__}")
-        named = {}
-        for key, item in raw.items():
-            if type(key) is not int or not 0 <= key < len(inner):
-                raise TypeError(f"{as_type.__name__} has no field {key!r}")
-            name, item_type = inner[key]
-            named[name] = _named(item, item_type)
-        return named
-    if kind == "array" and isinstance(raw, list):
-        return [_named(item, inner) for item in raw]
-    return raw
+def _skip(data: bytes, at: int, depth: int) -> int:
+    """Where the item that begins at `at` ends."""
+    first = data[at]
+    major = first & 0xE0
+    if major == SIMPLE:
+        if not 0xF4 <= first <= 0xF6:
+            raise Unfit("Of simple values, only true, false and null are in use.")
+        return at + 1
+    if major == TAGGED:
+        raise Unfit("Tags are not in use.")
+    number, at = number_at(data, at, major)
+    if major in (ARRAY, MAP) and depth == 0:
+        raise Unfit(f"Arrays and maps lie more than {MAX_DEPTH} deep.")
+    match major:
+        case 0x40:
+            at += number
+        case 0x60:
+            data[at : at + number].decode()
+            at += number
+        case 0x80:
+            at = _skip_items(data, at, number, depth)
+        case 0xA0:
+            at = _skip_pairs(data, at, number, depth)
+    return at
 
 
-@functools.cache
-def _shape(as_type: Any) -> tuple[str, Any] | None:
-    """How to walk `as_type`: ('struct', fields), ('array', item type), or None where there are no structs inside."""
-    origin = typing.get_origin(as_type)
-    if origin is typing.Annotated:
-        return _shape(typing.get_args(as_type)[0])
-    if origin in (typing.Union, types.UnionType):
-        inside = [shape for arg in typing.get_args(as_type) if (shape := _shape(arg))]
-        return inside[0] if inside else None
-    if origin is tuple:
-        item = typing.get_args(as_type)[0]
-        return ("array", item) if _shape(item) else None
-    if isinstance(as_type, type) and issubclass(as_type, msgspec.Struct):
-        hints = typing.get_type_hints(as_type, include_extras=True)
-        names = as_type.__struct_fields__
-        if len(names) > MAX_FIELDS:
-            raise TypeError(f"{as_type.__name__} has more than {MAX_FIELDS} fields")
-        return ("struct", tuple((name, hints[name]) for name in names))
-    return None
+def _skip_items(data: bytes, at: int, count: int, depth: int) -> int:
+    for _ in range(count):
+        at = _skip(data, at, depth - 1)
+    return at
+
+
+def _skip_pairs(data: bytes, at: int, count: int, depth: int) -> int:
+    last = b""
+    for _ in range(count):
+        start = at
+        at = _skip(data, start, depth - 1)
+        key = data[start:at]
+        if key <= last:
+            raise Unfit("The keys of a map are not in ascending order.")
+        last = key
+        at = _skip(data, at, depth - 1)
+    return at
+
+
+_reader: Callable[[Any], Reader] = reader
+_SMALL = tuple(head(UNSIGNED, number) for number in range(1024))
+
+
+def _write_integer(value: int) -> bytes:
+    if 0 <= value < 1024:
+        return _SMALL[value]
+    return head(UNSIGNED, value) if value >= 0 else head(NEGATIVE, -1 - value)
+
+
+def _write_bytes(value: bytes) -> bytes:
+    return head(BYTES, len(value)) + value
+
+
+def _write_text(value: str) -> bytes:
+    encoded = value.encode()
+    return head(TEXT, len(encoded)) + encoded
+
+
+def _write_array(items: tuple[Any, ...] | list[Any]) -> bytes:
+    types = set(map(type, items))
+    if len(types) == 1:
+        return head(ARRAY, len(items)) + b"".join(map(_writer(types.pop()), items))
+    return head(ARRAY, len(items)) + b"".join([_writer(type(item))(item) for item in items])
+
+
+def _write_map(value: dict[Any, Any]) -> bytes:
+    pairs = sorted((encode(key), encode(item)) for key, item in value.items())
+    return head(MAP, len(pairs)) + b"".join([part for pair in pairs for part in pair])
+
+
+def _write_constant(value: bool | None) -> bytes:
+    return b"\xf6" if value is None else b"\xf5" if value else b"\xf4"
+
+
+def _write_enum(value: enum.Enum) -> bytes:
+    return encode(value.value)
+
+
+def _struct_writer(struct: type[msgspec.Struct]) -> Writer:
+    names = struct.__struct_fields__
+    if not names:
+        return lambda _: head(MAP, 0)
+    keys = tuple(head(UNSIGNED, position) for position in range(len(names)))
+    fields = attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
+    heads = tuple(head(MAP, count) for count in range(len(names) + 1))
+
+    def write(value: msgspec.Struct) -> bytes:
+        parts = [b""]
+        for key, item in zip(keys, fields(value), strict=True):
+            if item is not None:
+                parts.append(key)
+                parts.append(_writer(type(item))(item))
+        parts[0] = heads[len(parts) // 2]
+        return b"".join(parts)
+
+    return write
+
+
+class _Writers(dict[type, Writer]):
+    """By type; those of enums, structs and named tuples are made when they are first asked for."""
+
+    def __missing__(self, kind: type) -> Writer:
+        if issubclass(kind, enum.Enum):
+            writer: Writer = _write_enum
+        elif issubclass(kind, msgspec.Struct):
+            writer = _struct_writer(kind)
+        elif issubclass(kind, tuple | list):
+            writer = _write_array
+        else:
+            raise TypeError(f"{kind.__name__} is never hashed or signed: for a quantity, use an integer with a unit")
+        self[kind] = writer
+        return writer
+
+
+_writer = _Writers(
+    {
+        int: _write_integer,
+        bytes: _write_bytes,
+        str: _write_text,
+        tuple: _write_array,
+        list: _write_array,
+        dict: _write_map,
+        bool: _write_constant,
+        type(None): _write_constant,
+    }
+).__getitem__

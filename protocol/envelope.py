@@ -10,14 +10,21 @@ One author's words are one message: the id covers the protected header and not t
 """
 
 import hashlib
-from functools import lru_cache
-from typing import Any
 
-import cbor2
 from msgspec import Struct
 
 from protocol import cbor
-from protocol.messages import KINDS, STRUCTS, Delegation, Kind, Message, Unknown, consent_to
+from protocol.cbor_reading import MALFORMED, Unfit, number_at
+from protocol.messages import (
+    KINDS,
+    STRUCTS,
+    Delegation,
+    Message,
+    Succession,
+    Unknown,
+    consent_to,
+    succession_consent,
+)
 from protocol.rejections import Rejected, Rejection
 from protocol.signing import PrivateKey, verify
 
@@ -25,8 +32,19 @@ MAX_BYTES = 32 * 1024
 MAX_UNKNOWN_BYTES = 4 * 1024
 MAX_KIND = 255
 ALGORITHM = -19
-COSE_SIGN1 = 18
 HEADER_ALGORITHM, HEADER_KEY = 1, 4
+
+_HEADER = cbor.encode({HEADER_ALGORITHM: ALGORITHM, HEADER_KEY: bytes(32)})[:-32]
+"""The protected header up to the signer."""
+_TAGGED_ARRAY = b"\xd2\x84"  # tag 18, four items
+_BEFORE_SIGNER = _TAGGED_ARRAY + cbor.head(cbor.BYTES, len(_HEADER) + 32) + _HEADER
+_SIGNER_END = len(_BEFORE_SIGNER) + 32
+_UNPROTECTED = b"\xa0"
+_SIGNATURE_HEAD = cbor.head(cbor.BYTES, 64)
+_PAIR = b"\x82"
+_BEFORE_SIGNED = b"\x84" + cbor.encode("Signature1") + _BEFORE_SIGNER[len(_TAGGED_ARRAY) :]
+_NETWORK_HEAD = cbor.head(cbor.BYTES, 32)
+_STRUCTS: dict[int, type[Message]] = {int(kind): struct for kind, struct in STRUCTS.items()}
 
 
 class Envelope(Struct, frozen=True):
@@ -40,12 +58,9 @@ class Envelope(Struct, frozen=True):
 
 def seal(key: PrivateKey, network: bytes, message: Message) -> Envelope:
     """Sign a message. Raises `Rejected` where it is too large to be one."""
-    kind = KINDS[type(message)]
-    payload = cbor.encode((int(kind), message))
-    protected = _protected(key.public)
-    signed = _signed(protected, network, payload)
-    content = [protected, {}, payload, key.sign(signed)]
-    data = cbor2.dumps(cbor2.CBORTag(COSE_SIGN1, content), canonical=True)
+    payload = cbor.encode(cbor.encode((int(KINDS[type(message)]), message)))
+    signed = _signed(key.public, network, payload)
+    data = b"".join((_BEFORE_SIGNER, key.public, _UNPROTECTED, payload, _SIGNATURE_HEAD, key.sign(signed)))
     if len(data) > MAX_BYTES:
         raise Rejected(Rejection.TOO_LARGE, f"{len(data)} bytes, at most {MAX_BYTES} are allowed.")
     return Envelope(hashlib.sha256(signed).digest(), key.public, message, data)
@@ -56,65 +71,73 @@ def open_envelope(data: bytes, network: bytes, *, check_signature: bool = True) 
 
     `check_signature=False` is for bytes that this process has checked before (its own store).
     """
-    protected, payload, signature = _parts(data)
-    signer = _signer(protected)
-    signed = _signed(protected, network, payload)
-    if check_signature and not verify(signer, signed, signature):
+    start, end = _payload(data)
+    signer = data[len(_BEFORE_SIGNER) : _SIGNER_END]
+    signed = _signed(signer, network, data[_SIGNER_END + 1 : end])
+    if check_signature and not verify(signer, signed, data[-64:]):
         raise Rejected(Rejection.BAD_SIGNATURE)
-    message = _message(payload, len(data))
-    if check_signature and isinstance(message, Delegation):
-        if not verify(message.device, consent_to(network, signer), message.consent):
-            raise Rejected(Rejection.BAD_SIGNATURE, "The device did not consent to this account.")
+    message = _message(data, start, end)
+    if check_signature:
+        _check_consent(message, signer, network)
     return Envelope(hashlib.sha256(signed).digest(), signer, message, data)
 
 
-def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
+def _payload(data: bytes) -> tuple[int, int]:
+    """Where the payload begins and ends. Everything around it has one form only."""
     if len(data) > MAX_BYTES:
         raise Rejected(Rejection.TOO_LARGE, f"{len(data)} bytes, at most {MAX_BYTES} are allowed.")
-    raw: Any = cbor.decode_raw(data)
-    if not isinstance(raw, cbor2.CBORTag) or raw.tag != COSE_SIGN1 or not isinstance(raw.value, list | tuple):
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    if len(raw.value) != 4:
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    protected, unprotected, payload, signature = raw.value
-    if not (isinstance(protected, bytes) and isinstance(payload, bytes) and isinstance(signature, bytes)):
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    if unprotected != {} or len(signature) != 64:
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    return protected, payload, signature
+    if data.startswith(_BEFORE_SIGNER) and data[_SIGNER_END : _SIGNER_END + 1] == _UNPROTECTED:
+        try:
+            length, start = number_at(data, _SIGNER_END + 1, cbor.BYTES)
+        except (Unfit, *MALFORMED):
+            raise _not_an_envelope(data) from None
+        end = start + length
+        if data[end : end + 2] == _SIGNATURE_HEAD and len(data) == end + 66:
+            return start, end
+    raise _not_an_envelope(data)
 
 
-@lru_cache(maxsize=4096)
-def _signer(protected: bytes) -> bytes:
-    header = cbor.decode_raw(protected)
-    if not isinstance(header, dict) or set(header) != {HEADER_ALGORITHM, HEADER_KEY}:
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    if header[HEADER_ALGORITHM] != ALGORITHM:
-        raise Rejected(Rejection.WRONG_ALGORITHM)
-    signer = header[HEADER_KEY]
-    if not isinstance(signer, bytes) or len(signer) != 32:
-        raise Rejected(Rejection.NOT_AN_ENVELOPE)
-    return signer
+def _not_an_envelope(data: bytes) -> Rejected:
+    """Why these bytes are none, for people and for whoever compares implementations."""
+    try:
+        cbor.check(data.removeprefix(_TAGGED_ARRAY[:1]))
+    except Rejected as rejected:
+        return rejected
+    protected = data[len(_TAGGED_ARRAY) :]
+    before, _, after = protected.partition(_HEADER[:2])
+    if data.startswith(_TAGGED_ARRAY) and len(before) <= 2 and after and not after.startswith(_HEADER[2:3]):
+        return Rejected(Rejection.WRONG_ALGORITHM)
+    return Rejected(Rejection.NOT_AN_ENVELOPE)
 
 
-@lru_cache(maxsize=4096)
-def _protected(signer: bytes) -> bytes:
-    return cbor.encode({HEADER_ALGORITHM: ALGORITHM, HEADER_KEY: signer})
+def _signed(signer: bytes, network: bytes, payload: bytes) -> bytes:
+    """The Sig_structure (RFC 9052, section 4.4). `payload`: with the head of its byte string."""
+    return b"".join((_BEFORE_SIGNED, signer, _NETWORK_HEAD, network, payload))
 
 
-def _signed(protected: bytes, network: bytes, payload: bytes) -> bytes:
-    return cbor.encode(("Signature1", protected, network, payload))
-
-
-def _message(payload: bytes, size: int) -> Message:
-    raw = cbor.decode_raw(payload)
-    if not isinstance(raw, list) or len(raw) != 2 or type(raw[0]) is not int or not 0 <= raw[0] <= MAX_KIND:
-        raise Rejected(Rejection.WRONG_SCHEMA, "the payload is not [kind, body]")
-    kind, body = raw
-    struct = STRUCTS.get(Kind(kind)) if kind in Kind._value2member_map_ else None
+def _message(data: bytes, start: int, end: int) -> Message:
+    try:
+        kind, at = number_at(data, start + 1, cbor.UNSIGNED)
+    except (Unfit, *MALFORMED):
+        kind, at = -1, start
+    if data[start : start + 1] != _PAIR or not 0 <= kind <= MAX_KIND:
+        cbor.check(data[start:end])
+        raise Rejected(Rejection.WRONG_SCHEMA, "The payload is not [kind, body].")
+    struct = _STRUCTS.get(kind)
     if struct is not None:
-        message: Message = cbor.convert(body, struct)
-        return message
-    if size > MAX_UNKNOWN_BYTES:
-        raise Rejected(Rejection.TOO_LARGE, f"a message of unknown kind may have {MAX_UNKNOWN_BYTES} bytes")
+        return cbor.decode_part(data, at, end, struct)
+    if len(data) > MAX_UNKNOWN_BYTES:
+        raise Rejected(Rejection.TOO_LARGE, f"A message of unknown kind may have {MAX_UNKNOWN_BYTES} bytes.")
+    cbor.check(data[start:end])
     return Unknown(kind)
+
+
+def _check_consent(message: Message, signer: bytes, network: bytes) -> None:
+    """Keys that are taken into service have to agree, so that nobody can claim another's."""
+    if isinstance(message, Delegation):
+        if not verify(message.device, consent_to(network, signer), message.consent):
+            raise Rejected(Rejection.BAD_SIGNATURE, "The device did not consent to this account.")
+    elif isinstance(message, Succession):
+        wanted = succession_consent(network, signer, message.log_key, message.chain_anchor, message.chain_length)
+        if not verify(message.log_key, wanted, message.consent):
+            raise Rejected(Rejection.BAD_SIGNATURE, "The new log key did not consent to the succession.")
