@@ -114,7 +114,7 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
     yield terminal.paint(words, style) + _fit(doing, terminal, len(words))
     for reason in data["reasons"]:
         until = f", until {reason['until']}" if reason["until"] else ""
-        yield _fit(f"  paused: {safe(reason['title'])} ({safe(reason['code'])}{safe(until)})", terminal)
+        yield _fit(f"  {safe(reason['title'])} ({safe(reason['code'])}{safe(until)})", terminal)
     log = data["log"]
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"
     yield _fit(f"network  {safe(data['network']['name'])} · {_epoch(data['epoch'])}", terminal)

@@ -190,7 +190,7 @@ def all_answers() -> dict[str, bytes]:
     }
 
 
-PAUSED = {"code": "USER", "title": "You asked for it", "until": "you resume"}
+PAUSED = {"code": "USER", "title": "paused by you", "until": "you resume it"}
 
 
 @dataclass

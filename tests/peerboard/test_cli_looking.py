@@ -86,7 +86,7 @@ today    41 evaluated · 38 counted · 1 failed · credit 164
 account  6ab3311bfe7c… · device 515f906d4177…
 home     /home/ada/demo/node-2 · node, pid 4711
 """,
-    ("pause",): "‖ paused\n  paused: You asked for it (USER, until you resume)\n",
+    ("pause",): "‖ paused\n  paused by you (USER, until you resume it)\n",
 }
 
 
