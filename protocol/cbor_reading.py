@@ -26,8 +26,8 @@ it says, with a sentence in each `Unfit` (20 58 is the head of 32 bytes):
         if spare and data[at] == 1:
             spare -= 1
             at += 1
-            if data[at] not in b'\\xf4\\xf5': raise Unfit
-            field1 = data[at] == 0xf5
+            if data[at] not in (0xF4, 0xF5): raise Unfit
+            field1 = data[at] == 0xF5
             at += 1
         else:
             field1 = None
@@ -202,8 +202,8 @@ def _integer(limits: Meta | None, target: str, where: str) -> list[str]:
 
 def _bool(limits: Meta | None, target: str, where: str) -> list[str]:
     _only(limits)
-    wrong = _refuse("data[at] not in b'\xf4\xf5'", f"{where} is not true or false")
-    return [*wrong, f"{target} = data[at] == 0xf5", "at += 1"]
+    wrong = _refuse("data[at] not in (0xF4, 0xF5)", f"{where} is not true or false")
+    return [*wrong, f"{target} = data[at] == 0xF5", "at += 1"]
 
 
 def _range(limits: Meta | None) -> tuple[int, int]:
