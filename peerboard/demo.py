@@ -31,6 +31,7 @@ STOP_SECONDS = 4.0
 LOOK_SECONDS = 0.5
 READY_SECONDS = 90.0
 LATE_SECONDS = 15.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -214,16 +215,18 @@ def run_demo(nodes: int, epochs: int | None, home: Path | None, *, keep: bool, a
         members = [Member("bootstrap", network.bootstrap, ["bootstrap", "run"])]
         members += [Member(f"node-{place + 1}", each, ["run"]) for place, each in enumerate(network.nodes)]
         demo = Demo(network, members, view)
-        interrupted = False
+        interrupted, board = False, None
         try:
-            demo.start()
-            demo.watch(epochs)
+            with _ends_like_interrupts():
+                demo.start()
+                demo.watch(epochs)
         except KeyboardInterrupt:
             interrupted = True
-        with _without_interrupts():
-            board = demo.board()
-            view.finish("Stopping all processes ...")
-            demo.stop()
+        finally:
+            with _without_interrupts():
+                board = demo.board()
+                view.finish("Stopping all processes ...")
+                demo.stop()
         if as_json:
             print(json.dumps(board, ensure_ascii=False))
         if not all(agreement.holds for agreement in demo.agreements):
@@ -251,10 +254,26 @@ def _folder(home: Path | None, *, keep: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A second Ctrl-C does not leave processes behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ends_like_interrupts() -> Iterator[None]:
+    """A terminal that closes and a polite kill end the demo as Ctrl-C does: nothing is left behind."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in ENDING_SIGNALS[1:]}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A second Ctrl-C does not leave processes behind."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -149,7 +149,8 @@ function showNewest() {
 function drawCheckpoint() {
   if (view.shown === null) return;
   const { answer, digest } = view.shown;
-  const { size, epoch } = answer.checkpoint ?? {};
+  const { size } = answer.checkpoint ?? {};
+  const { epoch } = answer.data;
   const closed = (epoch ?? null) === null ? "No epoch closed yet" : `After epoch ${count(epoch)}`;
   place("stands").replaceChildren(`${closed}, log ${count(size)}, `, element("a", { href: "#checkpoint" }, "not checked here"));
   const line = checkpointLine(answer, digest);
@@ -159,7 +160,7 @@ function drawCheckpoint() {
   const newer = view.newest !== null && view.newest !== view.shown;
   const words = view.shorter
     ? `! the server now gives a shorter log: ${count(view.newest.answer.checkpoint.size)}`
-    : newer ? `newer: epoch ${count(view.newest.answer.checkpoint?.epoch)}` : null;
+    : newer ? `newer: epoch ${count(view.newest.answer.data.epoch)}` : null;
   if (words) line[0].append(element("span", { class: "note" }, words));
 }
 
