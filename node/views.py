@@ -5,9 +5,10 @@ from typing import Any
 from node.answers import board_row
 from node.replica import Replica
 from protocol import scores
-from protocol.lifecycle import Event, TaskState
+from protocol.closing import work_of
+from protocol.lifecycle import Event
 from protocol.overlay import Provisional
-from protocol.state import Standing
+from protocol.standings import Standing
 
 Json = dict[str, Any]
 
@@ -75,10 +76,7 @@ def live_leaderboard(replica: Replica, epoch: int | None) -> Json:
     for task in plan.tasks.values() if plan else ():
         verdict = replica.overlay.provisional(task).verdict
         if verdict.event is Event.CLOSED_DONE:
-            old = standings.get(task.subject, Standing())
-            answers = old.answers | dict(zip(task.questions, verdict.medians, strict=True))
-            judges = old.judges | set(verdict.agreeing)
-            standings[task.subject] = Standing(answers, judges, TaskState.DONE, task.epoch)
+            standings[task.subject] = standings.get(task.subject, Standing()).with_work(work_of(task, verdict))
             changed.add(task.subject)
     rows = scores.board(state.benchmarks, standings)
     return {"epoch": epoch, "rows": [board_row(state, row) | {"provisional": row.subject in changed} for row in rows]}

@@ -3,18 +3,22 @@
 Credit, quota, set-backs and turns read final verdicts only, and a final verdict is never computed again.
 """
 
+from collections import Counter
+
 from msgspec.structs import replace
 
 from protocol.counting import Verdict, decide
 from protocol.gathering import Gathering
 from protocol.hashing import digest
 from protocol.lifecycle import Event, TaskState, follow
-from protocol.state import Final, Standing, State
-from protocol.tasks import Task, Turn
+from protocol.standings import Standing, Work, differ, pack
+from protocol.state import WINDOW, Final, State
+from protocol.tasks import Purpose, Task, Turn
 
 CLOSES_KEPT = 2
 FAILURES_UNTIL_DORMANT = 3
 DISPUTES_UNTIL_ORDINARY = 3
+MIB = 1 << 20
 
 
 def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes]:
@@ -25,55 +29,101 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
     if state.opening is None:
         return {}
     salts: dict[tuple[int, bytes], bytes] = {}
-    last = min(opens - 1, state.opening.epoch + state.genesis.parameters.leaderless_max)
-    state.closed = {epoch: kept for epoch, kept in state.closed.items() if state.opening.epoch - epoch <= CLOSES_KEPT}
-    for epoch in range(state.opening.epoch, last + 1):
+    opened = state.opening.epoch
+    last = min(opens - 1, opened + state.opening.parameters.leaderless_max)
+    state.closed = {epoch: kept for epoch, kept in state.closed.items() if state.marks - kept.mark < CLOSES_KEPT}
+    for epoch in range(opened, last + 1):
         where = state.gatherings.pop(epoch, None)
         if where is None:
             continue  # nobody spoke of this leaderless epoch
         _close(state, where)
         salts |= {(epoch, account): salt for account, salt in where.salts()}
-        if epoch == state.opening.epoch:
-            for account in where.unopened():
-                if account in state.accounts:
-                    state.accounts[account].missed[epoch] = state.marks
-        state.closed[epoch] = where
+        if epoch == opened:
+            for key in where.unopened():
+                if account := state.accounts.get(key):
+                    state.accounts[key] = replace(account, missed={**account.missed, epoch: state.marks})
+        state.closed[epoch] = where.close(state.marks)
         state.last_closed = epoch
     state.gatherings.clear()
+    _forget(state)
     return salts
+
+
+class _Reward:
+    """What one epoch brings its runners, added up before the records change."""
+
+    def __init__(self) -> None:
+        self.credit: Counter[bytes] = Counter()
+        self.harvest: Counter[bytes] = Counter()
+        self.judged: Counter[bytes] = Counter()
+        self.agreed: Counter[bytes] = Counter()
+
+    def add(self, verdict: Verdict, credit: int) -> None:
+        """Take in a DONE verdict, whose `credit` each earns who agreed with it."""
+        for account in verdict.earning:
+            self.credit[account] += credit
+            self.harvest[account] += 1
+        self.judged.update(verdict.counted)
+        self.agreed.update(verdict.agreeing)
+
+    def pay(self, state: State) -> None:
+        """Change the accounts."""
+        window = state.parameters.norm_window
+        for key in self.judged | self.harvest:
+            if account := state.accounts.get(key):
+                harvest = tuple(part for part in account.harvest if state.marks - part[0] < window)
+                if self.harvest[key]:
+                    harvest = (*harvest, (state.marks, self.harvest[key]))
+                state.accounts[key] = replace(
+                    account,
+                    credit=account.credit + self.credit[key],
+                    harvest=harvest,
+                    judged=account.judged + self.judged[key],
+                    agreed=account.agreed + self.agreed[key],
+                )
 
 
 def _close(state: State, where: Gathering) -> None:
     finals = []
+    reward = _Reward()
     for task in where.plan.tasks.values():
         said = where.statements.get(task.id, {})
-        verdict = decide(task, said, state.genesis.parameters.dispersion)
-        final = _final(task, verdict, committed=any(s.commitments for s in said.values()))
+        verdict = decide(task, said, state.parameters.dispersion)
+        final = _final(state, task, verdict, committed=any(s.commitments for s in said.values()))
         finals.append(final)
-        _take_turn(state, task, final)
-        _score(state, task, verdict, final)
-        _reward(state, task, verdict)
         state.history = digest("peerboard/history/1", state.history, final, verdict.medians)
-    state.verdicts.append(tuple(finals))
+        if task.purpose is Purpose.REGULAR:
+            state.standings.setdefault(task.subject, Standing()).newest = final.state
+            _take_turn(state, task, final)
+        if final.state is TaskState.DONE:
+            _score(state, task, verdict, final)
+            reward.add(verdict, _credit(state, task))
+    reward.pay(state)
+    if finals:
+        state.verdicts.append(tuple(finals))
+        state.recent.update((final.task, final) for final in finals)
 
 
-def _final(task: Task, verdict: Verdict, *, committed: bool) -> Final:
+def _final(state: State, task: Task, verdict: Verdict, *, committed: bool) -> Final:
     opened = follow(None, Event.OPENED if task.assigned else Event.OPENED_SHORT)
-    final = opened
+    reached = opened
     if task.assigned:
         running = follow(opened, Event.COMMITTED) if committed else opened
-        final = follow(running, verdict.event)
+        reached = follow(running, verdict.event)
     return Final(
-        task.id,
-        task.subject,
-        task.epoch,
-        final,
-        task.quorum,
-        len(task.questions),
-        verdict.counted,
-        verdict.agreeing,
-        verdict.total,
-        verdict.failure,
+        task=task.id,
+        subject=task.subject,
+        epoch=task.epoch,
+        state=reached,
+        quorum=task.quorum,
+        questions=len(task.questions),
+        counted=verdict.counted,
+        agreeing=verdict.agreeing,
+        total=verdict.total,
+        failure=verdict.failure,
+        purpose=task.purpose,
+        looks_at=task.looks_at,
+        closed_by=state.marks,
     )
 
 
@@ -84,14 +134,15 @@ def _take_turn(state: State, task: Task, final: Final) -> None:
         case TaskState.DONE:
             turn = Turn(asked=state.marks)
         case TaskState.DISPUTED if turn.disputes + 1 < DISPUTES_UNTIL_ORDINARY:
-            quorum = state.genesis.parameters.quorum + turn.disputes + 1
+            quorum = state.parameters.quorum + turn.disputes + 1
             turn = Turn(state.marks, due_again=True, quorum=quorum, disputes=turn.disputes + 1)
         case TaskState.DISPUTED:
             turn = Turn(state.marks)
         case TaskState.FAILED:
             turn = Turn(state.marks, failures=turn.failures + 1)
             if turn.failures >= FAILURES_UNTIL_DORMANT:
-                state.models[task.subject.model].dormant = True
+                model = task.subject.model
+                state.models[model] = replace(state.models[model], dormant=True)
         case TaskState.WAITING:
             turn = replace(turn, due_again=True)
         case _:
@@ -99,20 +150,34 @@ def _take_turn(state: State, task: Task, final: Final) -> None:
     state.turns[task.subject] = turn
 
 
+def work_of(task: Task, verdict: Verdict) -> Work:
+    """What a DONE verdict adds to the standing of its subject."""
+    return pack(task.id, task.epoch, task.questions, verdict.medians, verdict.firm, verdict.agreeing)
+
+
 def _score(state: State, task: Task, verdict: Verdict, final: Final) -> None:
+    """The outcomes enter the scores; if they contradict the task that was examined, that one's leave them."""
     standing = state.standings.setdefault(task.subject, Standing())
-    standing.newest = final.state
-    if final.state is not TaskState.DONE:
-        return
-    standing.answers.update(zip(task.questions, verdict.medians, strict=True))
-    standing.judges.update(verdict.agreeing)
-    standing.done_epoch = task.epoch
+    work = work_of(task, verdict)
+    looked_at = next((old for old in reversed(standing.works) if old.task == task.looks_at), None)
+    if looked_at and differ(looked_at, work, task.outcome_tolerance):
+        standing.superseded.add(looked_at.task)
+        state.history = digest("peerboard/superseded/1", state.history, looked_at.task, task.id)
+    standing.works.append(work)
 
 
-def _reward(state: State, task: Task, verdict: Verdict) -> None:
-    """Credit is verified file bytes (capped), in MiB rounded up, times questions."""
-    size = min(state.models[task.subject.model].model.total_bytes, state.genesis.parameters.credit_bytes_cap)
-    for account in verdict.earning:
-        if account in state.accounts:
-            state.accounts[account].earned.append(state.marks)
-            state.accounts[account].credit += -(-size // (1 << 20)) * len(task.questions)
+def _credit(state: State, task: Task) -> int:
+    """Verified file bytes (capped), in MiB rounded up, times questions."""
+    size = min(state.models[task.subject.model].model.total_bytes, state.parameters.credit_bytes_cap)
+    return -(-size // MIB) * len(task.questions)
+
+
+def _forget(state: State) -> None:
+    """What lies further back than every window."""
+    while state.verdicts and state.marks - state.verdicts[0][0].closed_by >= WINDOW:
+        for final in state.verdicts.popleft():
+            state.recent.pop(final.task, None)
+    for submitted in [key for key, mark in state.submissions.items() if state.marks - mark > WINDOW]:
+        del state.submissions[submitted]
+    for appealed in [key for key, mark in state.appeals.items() if state.marks - mark > WINDOW]:
+        del state.appeals[appealed]

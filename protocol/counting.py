@@ -56,8 +56,9 @@ class Verdict(Struct, frozen=True):
     """What the rules find. `event` is the close that would follow now.
 
     `valid`, `counted`, `agreeing`, `earning`: accounts in the order of their ranks; `earning` are the agreeing and the
-    spares that agree with them. `medians`: per question, of the agreeing, empty unless DONE. `score`: per mille times
-    the number of questions would be `total`; None unless DONE.
+    spares that agree with them. `medians`: per question, of the agreeing, empty unless DONE; `firm`: the places of the
+    questions that most of the agreeing did not mark near tie. `total`: the task's score in thousandths times the number
+    of its questions; None unless DONE.
     """
 
     event: Event
@@ -68,6 +69,7 @@ class Verdict(Struct, frozen=True):
     medians: tuple[int, ...] = ()
     total: int | None = None
     failure: Failure | None = None
+    firm: tuple[int, ...] = ()
 
 
 class _Paper(Struct, frozen=True, dict=True):
@@ -117,6 +119,7 @@ def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) 
         _accounts(earning),
         medians,
         lower_median(totals),
+        firm=tuple(_firm_questions(task, agreeing)),
     )
 
 
@@ -200,8 +203,8 @@ def _agreeing(task: Task, papers: list[_Paper]) -> list[_Paper]:
     together = [papers[index] for index in clique]
     if not together:
         return []
-    medians = _medians(task, together)
-    return [paper for paper in together if _follows(task, paper, medians, _firm_questions(task, together))]
+    medians, firm = _medians(task, together), _firm_questions(task, together)
+    return [paper for paper in together if _follows(task, paper, medians, firm)]
 
 
 def _follows(task: Task, paper: _Paper, medians: tuple[int, ...], firm: list[int]) -> bool:

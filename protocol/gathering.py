@@ -1,10 +1,12 @@
 """What runners said in one epoch, as sets: the log's part in the state, the rest in a node's overlay.
 
 Only what names the epoch's ground and one of its tasks, from an account with a rank in it, is gathered. Of one account
-at most two different commitments and two different results are kept for a task: two are as bad as ten.
+at most two different commitments and two different results are kept for a task: two are as bad as ten. A commitment
+counts as opened only by a result that is what it committed to: a salt that was chosen later moves no beacon.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from protocol.counting import Committed, Revealed, Statements
 from protocol.messages import Commitment, Result, commitment_digest
@@ -12,6 +14,7 @@ from protocol.plan import Plan
 from protocol.rejections import Rejection
 
 MOST_PER_ACCOUNT = 2
+NOTHING = Statements()
 
 
 class Gathering:
@@ -23,64 +26,105 @@ class Gathering:
         self.statements: dict[bytes, dict[bytes, Statements]] = {}
         self.committed: dict[bytes, dict[bytes, bytes]] = {}
         """By account: digest of each of its commitments, by the envelope's id."""
-        self.opened: dict[bytes, dict[bytes, bytes]] = {}
-        """By account: the salt that opened a commitment, by the commitment's id."""
+        self.revealed: dict[bytes, dict[tuple[bytes, bytes], bytes]] = {}
+        """By account: the salt of each result, by the commitment that it names and the digest that it has."""
 
     def add_commitment(self, envelope_id: bytes, account: bytes, message: Commitment) -> Rejection | None:
         """Take a commitment in; the reason why it has no effect, or None."""
-        tasks = self._ranked(account, message.tasks)
         if message.ground != self.plan.ground:
             return Rejection.VOID_OTHER_GROUND
+        tasks = self._ranked(account, message.tasks)
         if not tasks:
             return Rejection.VOID_NOT_A_RUNNER
         mine = self.committed.setdefault(account, {})
+        if envelope_id in mine:
+            return Rejection.VOID_DUPLICATE
         mine[envelope_id] = message.digest
+        committed = frozenset((Committed(envelope_id, message.digest),))
         for task in tasks:
-            known = self._of(task, account)
+            said = self.statements.setdefault(task, {})
+            known = said.get(account, NOTHING)
             if len(known.commitments) < MOST_PER_ACCOUNT:
-                both = known.commitments | {Committed(envelope_id, message.digest)}
-                self.statements[task][account] = Statements(both, known.results)
+                said[account] = Statements(known.commitments | committed, known.results)
         return None
 
     def add_result(self, envelope_id: bytes, account: bytes, message: Result) -> Rejection | None:
         """Take a result in; the reason why it has no effect, or None."""
-        tasks = self._ranked(account, (result.task for result in message.tasks))
         if message.ground != self.plan.ground:
             return Rejection.VOID_OTHER_GROUND
+        tasks = self._ranked(account, (result.task for result in message.tasks))
         if not tasks:
             return Rejection.VOID_NOT_A_RUNNER
         digest = commitment_digest(self._network, account, message)
-        self.opened.setdefault(account, {})[message.commitment] = message.salt
+        fresh = False
         for number, result in enumerate(message.tasks):
             if result.task not in tasks:
                 continue
-            known = self._of(result.task, account)
+            said = self.statements.setdefault(result.task, {})
+            known = said.get(account, NOTHING)
             if len(known.results) >= MOST_PER_ACCOUNT or any(r.id == envelope_id for r in known.results):
                 continue
             saw = message.saw[number] if number < len(message.saw) else ()
-            revealed = Revealed(envelope_id, message.commitment, digest, result, saw)
-            ordered = tuple(sorted((*known.results, revealed), key=lambda item: item.id))
-            self.statements[result.task][account] = Statements(known.commitments, ordered)
-        return None
+            revealed = (*known.results, Revealed(envelope_id, message.commitment, digest, result, saw))
+            if len(revealed) > 1:
+                revealed = tuple(sorted(revealed, key=lambda item: item.id))
+            said[account] = Statements(known.commitments, revealed)
+            fresh = True
+        self.revealed.setdefault(account, {})[message.commitment, digest] = message.salt
+        return None if fresh else Rejection.VOID_DUPLICATE
 
     def unopened(self) -> Iterator[bytes]:
         """Accounts with a commitment that no result of theirs opened."""
         for account, commitments in self.committed.items():
-            if any(commitment not in self.opened.get(account, {}) for commitment in commitments):
+            revealed = self.revealed.get(account, {})
+            if any(commitment not in revealed for commitment in commitments.items()):
                 yield account
 
     def salts(self) -> Iterator[tuple[bytes, bytes]]:
         """(account, salt) of the assigned runners who opened what they committed, with one salt."""
         assigned = {account for task in self.plan.tasks.values() for account in task.ranking[: task.assigned]}
-        for account in sorted(assigned & self.opened.keys()):
-            mine = self.committed.get(account, {})
-            salts = {salt for commitment, salt in self.opened[account].items() if commitment in mine}
+        for account in sorted(assigned & self.revealed.keys()):
+            opened = self.committed.get(account, {}).items()
+            salts = {salt for commitment, salt in self.revealed[account].items() if commitment in opened}
             if len(salts) == 1:
                 yield account, salts.pop()
+
+    def close(self, mark: int) -> "ClosedGathering":
+        """What has to be kept after the close at this mark: which commitments still wait to be opened."""
+        waiting = {
+            account: {
+                commitment: digest
+                for commitment, digest in self.committed[account].items()
+                if (commitment, digest) not in self.revealed.get(account, {})
+            }
+            for account in self.unopened()
+        }
+        return ClosedGathering(self._network, self.plan.ground, mark, waiting)
 
     def _ranked(self, account: bytes, tasks: Iterable[bytes]) -> set[bytes]:
         plan = self.plan.tasks
         return {task for task in tasks if task in plan and account in plan[task].ranking}
 
-    def _of(self, task: bytes, account: bytes) -> Statements:
-        return self.statements.setdefault(task, {}).setdefault(account, Statements())
+
+@dataclass
+class ClosedGathering:
+    """An epoch after its close at `mark`. `waiting`: by account, digests of the commitments that nobody opened."""
+
+    network: bytes
+    ground: bytes
+    mark: int
+    waiting: dict[bytes, dict[bytes, bytes]]
+
+    def open_late(self, account: bytes, message: Result) -> Rejection:
+        """Take a late reveal in: `VOID_LATE` where it opens what the account had left, else why it does not."""
+        if message.ground != self.ground:
+            return Rejection.VOID_OTHER_GROUND
+        waiting = self.waiting.get(account, {})
+        if message.commitment not in waiting:
+            return Rejection.VOID_NO_COMMITMENT
+        if waiting[message.commitment] != commitment_digest(self.network, account, message):
+            return Rejection.VOID_DOES_NOT_OPEN
+        del waiting[message.commitment]
+        if not waiting:
+            del self.waiting[account]
+        return Rejection.VOID_LATE

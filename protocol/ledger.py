@@ -1,45 +1,75 @@
 """How each entry of the log changes the state.
 
 `append` takes every envelope in the order of the log and says why it has no effect, if it has none (VOID). The
-signature has been checked when the envelope was opened. A mark folds in this order: close what was open, redraw the
-pools, derive what is due.
+signature has been checked when the envelope was opened. A mark folds in this order: close what was open, let adopted
+proposals take effect, redraw the pools, derive what is due.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from protocol import closing, epochs, pools, quota
+from msgspec.structs import replace
+
+from protocol import closing, epochs, examinations, governance, people, pools, quota, ratings, scores, tasks
+from protocol.definitions import Model
 from protocol.envelope import Envelope
 from protocol.gathering import Gathering
 from protocol.genesis import Genesis
 from protocol.merkle import leaf_hash
-from protocol.messages import Commitment, Delegation, Mark, Profile, Registration, Result
-from protocol.plan import Opening, derive
+from protocol.messages import (
+    Appeal,
+    Attestation,
+    Ballot,
+    BenchmarkDefinition,
+    Commitment,
+    Delegation,
+    Mark,
+    Profile,
+    Proposal,
+    Rating,
+    Registration,
+    Result,
+    Revocation,
+    Succession,
+)
+from protocol.plan import Examination, Opening, derive
 from protocol.rejections import Rejection
-from protocol.state import Account, DeviceProfile, Entry, State
+from protocol.state import Entry, State
 
 PROTOCOL_VERSION = 1
 
 
 def begin(genesis: Genesis) -> State:
     """The state of the empty log."""
-    return State(
+    state = State(
         genesis=genesis,
+        parameters=genesis.parameters,
+        log_key=genesis.log_key,
         last_preimage=genesis.chain_anchor,
-        models={model.id: Entry(model, set()) for model in genesis.models},
-        benchmarks={benchmark.id: benchmark for benchmark in genesis.benchmarks},
+        chain_left=genesis.chain_length,
     )
+    state.models.update((model.id, Entry(model)) for model in genesis.models)
+    state.benchmarks.update((benchmark.id, benchmark) for benchmark in genesis.benchmarks)
+    state.definitions.update(state.benchmarks)
+    return state
 
 
 def append(state: State, envelope: Envelope) -> Rejection | None:
     """Fold the next entry into the state; why it is VOID, or None where it has an effect."""
     message = envelope.message
     handler = _HANDLERS.get(type(message))
-    void = handler(state, envelope, message) if handler else Rejection.VOID_UNKNOWN_KIND
+    void: Rejection | None = Rejection.VOID_NEWER_VERSION
+    if state.halted is None:
+        void = handler(state, envelope, message) if handler else Rejection.VOID_UNKNOWN_KIND
     state.frontier = state.frontier.append(leaf_hash(envelope.data))
     if isinstance(message, Mark) and not void:
         state.head = (state.frontier.size, state.frontier.root, message.epoch)
     return void
+
+
+def extend(state: State, envelopes: Iterable[Envelope]) -> list[Rejection | None]:
+    """Fold several entries, in order."""
+    return [append(state, envelope) for envelope in envelopes]
 
 
 def gathering(state: State, epoch: int) -> Gathering | None:
@@ -52,154 +82,220 @@ def gathering(state: State, epoch: int) -> Gathering | None:
     return state.gatherings[epoch]
 
 
+def runner(state: State, device: bytes) -> bytes | None:
+    """The account for which a device evaluates in the open epochs: by the basis, so that no later entry changes it."""
+    return state.opening.devices.get(device) if state.opening else None
+
+
 def next_mark(state: State, epoch: int, preimage: bytes) -> Mark:
     """The mark that the log key would sign now to open `epoch`."""
     return Mark(epoch, preimage, state.digest(), PROTOCOL_VERSION)
 
 
-def _delegation(state: State, envelope: Envelope, message: Delegation) -> Rejection | None:
-    if message.device in state.devices:
-        return Rejection.VOID_ALREADY_DELEGATED
-    state.devices[message.device] = envelope.signer
-    return None
-
-
-def _profile(state: State, envelope: Envelope, message: Profile) -> Rejection | None:
-    key = state.devices.get(envelope.signer)
-    if key is None:
-        return Rejection.VOID_NOT_DELEGATED
-    opened = state.opening.epoch if state.opening else 0
-    if state.opening and message.epoch < opened - 1:
-        return Rejection.VOID_EPOCH_PASSED
-    account = state.accounts.setdefault(key, Account(since=state.marks))
-    known = account.devices.get(envelope.signer)
-    if known and known.profile.epoch > message.epoch:
-        return Rejection.VOID_EPOCH_PASSED
-    account.devices[envelope.signer] = DeviceProfile(message, state.marks)
-    account.seen = state.marks
-    return None
-
-
-def _registration(state: State, envelope: Envelope, message: Registration) -> Rejection | None:
-    key = state.devices.get(envelope.signer)
-    if key is None:
-        return Rejection.VOID_NOT_DELEGATED
-    known = state.models.get(message.model.id)
-    if known and not known.dormant:
-        return Rejection.VOID_ALREADY_REGISTERED
-    if not quota.spend(state, key):
-        return Rejection.VOID_QUOTA
-    sponsors = known.sponsors | {key} if known else {key}
-    state.models[message.model.id] = Entry(message.model, sponsors)
-    return None
-
-
 def _commitment(state: State, envelope: Envelope, message: Commitment) -> Rejection | None:
-    key = state.devices.get(envelope.signer)
+    key = runner(state, envelope.signer)
     if key is None:
-        return Rejection.VOID_NOT_DELEGATED
+        return _why_no_runner(state, envelope.signer)
     where = gathering(state, message.epoch)
     if where is None:
         return Rejection.VOID_NO_OPEN_EPOCH
     if reason := where.add_commitment(envelope.id, key, message):
         return reason
-    if key in state.accounts:
-        state.accounts[key].seen = state.marks
+    if (account := state.accounts.get(key)) and account.seen != state.marks:
+        state.accounts[key] = replace(account, seen=state.marks)
     return None
 
 
 def _result(state: State, envelope: Envelope, message: Result) -> Rejection | None:
-    key = state.devices.get(envelope.signer)
-    if key is None:
-        return Rejection.VOID_NOT_DELEGATED
     if message.epoch in state.closed:
-        return _late(state, envelope, key, message)
+        return _late(state, envelope, message)
+    key = runner(state, envelope.signer)
+    if key is None:
+        return _why_no_runner(state, envelope.signer)
     where = gathering(state, message.epoch)
     if where is None:
         return Rejection.VOID_NO_OPEN_EPOCH
     return where.add_result(envelope.id, key, message)
 
 
-def _late(state: State, envelope: Envelope, key: bytes, message: Result) -> Rejection:
+def _why_no_runner(state: State, device: bytes) -> Rejection:
+    if state.opening is None:
+        return Rejection.VOID_NO_OPEN_EPOCH
+    return Rejection.VOID_NOT_A_RUNNER if device in state.devices else Rejection.VOID_NOT_DELEGATED
+
+
+def _late(state: State, envelope: Envelope, message: Result) -> Rejection:
     """A reveal after its epoch's close lifts the setback of having missed it, and does nothing else."""
+    key = state.devices.get(envelope.signer)
+    if key is None:
+        return Rejection.VOID_NOT_DELEGATED
     where = state.closed[message.epoch]
-    if reason := where.add_result(envelope.id, key, message):
-        return reason
-    if key in state.accounts and key not in set(where.unopened()):
-        state.accounts[key].missed.pop(message.epoch, None)
-    return Rejection.VOID_LATE
+    reason = where.open_late(key, message)
+    account = state.accounts.get(key)
+    if reason is Rejection.VOID_LATE and account and key not in where.waiting:
+        missed = {epoch: mark for epoch, mark in account.missed.items() if epoch != message.epoch}
+        state.accounts[key] = replace(account, missed=missed)
+    return reason
+
+
+def _succession(state: State, envelope: Envelope, message: Succession) -> Rejection | None:
+    """Another log key, and a hash chain of its own; the new key's consent was checked with the signature."""
+    if envelope.signer not in {state.log_key, state.genesis.recovery_key}:
+        return Rejection.VOID_NOT_THE_LOG_KEY
+    if (message.log_key, message.chain_anchor) == (state.log_key, state.last_preimage):
+        return Rejection.VOID_DUPLICATE
+    state.log_key = message.log_key
+    state.last_preimage = message.chain_anchor
+    state.chain_left = message.chain_length
+    return None
 
 
 def _mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
-    if envelope.signer != state.genesis.log_key:
-        return Rejection.VOID_NOT_THE_LOG_KEY
-    if state.opening and message.epoch <= state.opening.epoch:
-        return Rejection.VOID_EPOCH_PASSED
-    if not epochs.follows(message.preimage, state.last_preimage):
-        return Rejection.VOID_WRONG_PREIMAGE
-    if message.state != state.digest():
-        return Rejection.VOID_WRONG_STATE
+    if reason := _why_no_mark(state, envelope, message):
+        return reason
     salts = closing.close_open_epochs(state, message.epoch)
+    governance.settle(state)
     beacon = epochs.marked_beacon(message.preimage, salts)
     state.last_preimage = message.preimage
-    _redraw_pools(state, beacon)
-    state.opening = _opening(state, message.epoch, beacon)
+    state.chain_left -= 1
+    examinations.draw_audits(state, beacon)
+    bases = _bases(state)
+    offers = _offers(state)
+    _redraw_pools(state, bases, offers, beacon)
+    looked_at = examinations.take_pending(state, offers, bases)
+    state.opening = _opening(state, message.epoch, beacon, looked_at)
     state.marks += 1
     gathering(state, message.epoch)
     return None
 
 
-def _active(state: State) -> dict[bytes, Entry]:
-    return {key: entry for key, entry in state.models.items() if not entry.dormant}
+def _why_no_mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
+    if message.version > PROTOCOL_VERSION and envelope.signer == state.log_key:
+        state.halted = message.version
+        return Rejection.VOID_NEWER_VERSION
+    conditions = (
+        (envelope.signer == state.log_key, Rejection.VOID_NOT_THE_LOG_KEY),
+        (message.version == PROTOCOL_VERSION, Rejection.VOID_WRONG_VERSION),
+        (state.opening is None or message.epoch > state.opening.epoch, Rejection.VOID_EPOCH_PASSED),
+        (state.chain_left and epochs.follows(message.preimage, state.last_preimage), Rejection.VOID_WRONG_PREIMAGE),
+    )
+    for holds, reason in conditions:
+        if not holds:
+            return reason
+    return None if message.state == state.digest() else Rejection.VOID_WRONG_STATE
 
 
-def _redraw_pools(state: State, beacon: bytes) -> None:
-    parameters = state.genesis.parameters
+def _active(state: State) -> dict[bytes, Model]:
+    return {key: entry.model for key, entry in state.models.items() if not entry.dormant}
+
+
+def _bases(state: State) -> dict[bytes, int]:
+    """By active base: the bytes that its holders need, which is what the largest of its models needs."""
     bases: dict[bytes, int] = {}
-    for entry in _active(state).values():
-        base = entry.model.base.sha256
-        bases[base] = max(bases.get(base, 0), entry.model.total_bytes)
+    for model in _active(state).values():
+        bases[model.base.sha256] = max(bases.get(model.base.sha256, 0), model.total_bytes)
+    return bases
+
+
+def _offers(state: State) -> dict[bytes, tuple[pools.Offer, ...]]:
+    """The eligible accounts: old enough, or as old as the network, with the devices that were renewed in time."""
+    parameters = state.parameters
     offers = {
         key: tuple(
-            pools.Offer(device, known.profile.memory, known.profile.disk)
-            for device, known in sorted(account.devices.items())
+            pools.Offer(known.device, known.profile.memory, known.profile.disk)
+            for known in account.devices
             if state.marks - known.renewed <= parameters.profile_window
         )
         for key, account in state.accounts.items()
         if state.marks - account.since >= min(parameters.minimum_age, state.marks)
     }
-    offers = {key: devices for key, devices in offers.items() if devices}
-    state.pools = pools.redraw(state.pools, bases, offers, beacon=beacon, marks=state.marks, parameters=parameters)
+    return {key: devices for key, devices in offers.items() if devices}
 
 
-def _opening(state: State, epoch: int, beacon: bytes) -> Opening:
-    active = _active(state)
-    window = state.genesis.parameters.profile_window
+def _redraw_pools(state: State, bases: dict[bytes, int], offers: pools.Offers, beacon: bytes) -> None:
+    drawn = pools.redraw(
+        state.pools,
+        bases,
+        offers,
+        beacon=beacon,
+        marks=state.marks,
+        parameters=state.parameters,
+        attested=state.persons.keys() if state.parameters.attested else None,
+    )
+    for base in state.pools.keys() - drawn.keys():
+        del state.pools[base]
+    for base, pool in drawn.items():
+        if state.pools.get(base) != pool:
+            state.pools[base] = pool
+
+
+def _opening(state: State, epoch: int, beacon: bytes, looked_at: tuple[Examination, ...]) -> Opening:
+    models = _active(state)
+    benchmarks = {key: known for key, known in state.benchmarks.items() if key not in state.retired}
+    subjects = tasks.due_subjects(models, benchmarks, state.turns, state.parameters, len(looked_at))
+    models |= {seen.subject.model: state.models[seen.subject.model].model for seen in looked_at}
+    parameters = state.parameters
+    left = parameters.questions_max - len(subjects) * parameters.quick_depth - sum(seen.depth for seen in looked_at)
+    depths = {}
+    if left > 0 and parameters.comprehensive_depth > parameters.quick_depth:
+        depths = tasks.deeper(scores.undecided(benchmarks, state.standings), subjects, left, parameters)
     return Opening(
         epoch=epoch,
         beacon=beacon,
         size=state.frontier.size,
         root=state.frontier.root,
-        models={key: entry.model for key, entry in active.items()},
+        models=models,
         benchmarks=dict(state.benchmarks),
-        sponsors={key: frozenset(entry.sponsors) for key, entry in active.items()},
+        subjects=subjects,
+        depths=depths,
+        examinations=looked_at,
+        excluded=_excluded(state, models),
         pools=dict(state.pools),
         alive=frozenset(key for key, account in state.accounts.items() if account.seen == state.marks),
-        set_back=frozenset(
-            key
-            for key, account in state.accounts.items()
-            if any(state.marks - mark < window for mark in account.missed.values())
-        ),
+        set_back=_set_back(state),
+        devices=dict(state.devices),
+        persons=dict(state.persons),
         turns=dict(state.turns),
-        parameters=state.genesis.parameters,
+        parameters=parameters,
+    )
+
+
+def _excluded(state: State, models: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """By model with sponsors: these, and all other accounts of the persons behind them."""
+    accounts: dict[bytes, set[bytes]] = {}
+    for account, person in state.persons.items():
+        accounts.setdefault(person, set()).add(account)
+    sponsors = {key: state.models[key].sponsors for key in models}
+    return {
+        key: frozenset(known).union(*(accounts.get(state.person(account), ()) for account in known))
+        for key, known in sponsors.items()
+        if known
+    }
+
+
+def _set_back(state: State) -> frozenset[bytes]:
+    """Who committed and did not reveal within the window."""
+    window = state.parameters.profile_window
+    return frozenset(
+        key
+        for key, account in state.accounts.items()
+        if any(state.marks - mark < window for mark in account.missed.values())
     )
 
 
 _HANDLERS: dict[type, Callable[[State, Envelope, Any], Rejection | None]] = {
-    Delegation: _delegation,
-    Profile: _profile,
-    Registration: _registration,
+    Delegation: people.delegation,
+    Profile: people.profile,
+    Attestation: people.attestation,
+    BenchmarkDefinition: governance.definition,
+    Registration: quota.registration,
     Commitment: _commitment,
     Result: _result,
+    Rating: ratings.rating,
+    Appeal: examinations.appeal,
+    Proposal: governance.proposal,
+    Ballot: governance.ballot,
+    Revocation: people.revocation,
+    Succession: _succession,
     Mark: _mark,
 }

@@ -85,7 +85,7 @@ class Overlay:
     def provisional(self, task: Task) -> Provisional:
         """The task as the log and this overlay together have it."""
         statements = self.statements(task)
-        dispersion = self._state.genesis.parameters.dispersion
+        dispersion = self._state.parameters.dispersion
         verdict = decide(task, statements, dispersion)
         committed = any(statements[account].commitments for account in statements)
         state = TaskState.RUNNING if committed else TaskState.QUEUED
@@ -99,7 +99,7 @@ class Overlay:
         return merge(part.statements.get(task.id, {}) for part in parts if part is not None)
 
     def _gather(self, envelope: Envelope, message: Commitment | Result) -> Rejection | None:
-        account = self._state.devices.get(envelope.signer)
+        account = ledger.runner(self._state, envelope.signer)
         if account is None:
             return Rejection.VOID_NOT_DELEGATED
         plan = self.plan(message.epoch)

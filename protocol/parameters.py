@@ -24,8 +24,10 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
 
     `epoch_seconds`, `grace_seconds`: length of an epoch, and how long nodes wait for its mark. `tasks_max`,
     `questions_max`: bounds of one epoch's work. `quorum`: K. `pool`: slots of a base at least; `period`: epochs until
-    a slot's turn. `minimum_age`: of a profile. `profile_window`: epochs after which a profile must be renewed, and for
-    which a missed reveal sets back. `norm_required`, `norm_window`: what a registration costs. `dispersion`: how far
+    a slot's turn. `*_depth`: questions of a task, quick for all, more where a ranking is undecided. `minimum_age`: of a
+    profile. `profile_window`: epochs after which a profile must be renewed, and for which a missed reveal sets back.
+    `attested`: whether accounts without attestation are held to `unattested_slots` per mille of a pool, one runner a
+    task and a fifth of the votes. `norm_required`, `norm_window`: what a registration costs. `dispersion`: how far
     agreeing means may lie apart, per mille. `tolerance_*`: of the fingerprint, per mille of its spread.
     """
 
@@ -67,7 +69,10 @@ DEMO = Parameters(
     grace_seconds=5,
     minimum_age=0,
     tasks_max=64,
+    questions_max=64 * 25,
     quick_depth=25,
+    standard_depth=25,
+    comprehensive_depth=25,
     audit_share=0,
     attested=False,
     work_stamp_seconds=0,

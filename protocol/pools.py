@@ -162,3 +162,13 @@ class _Room:
     def take(self, base: bytes, device: bytes) -> None:
         """The device holds the base from now on."""
         self._disk[device] -= self._bases[base]
+
+
+def with_room(pools: Mapping[bytes, Pool], bases: Mapping[bytes, int], offers: Offers, base: bytes) -> Iterator[bytes]:
+    """The eligible accounts that could hold one more base beside what they hold; `bases` has its size."""
+    room = _Room(offers, bases)
+    for held, pool in pools.items():
+        for slot in pool:
+            if slot is not None and held != base:
+                room.take(held, slot.device)
+    return (account for account in sorted(offers) if room.fitting(base, account))

@@ -35,6 +35,21 @@ class Rejection(StrEnum):
     VOID_LATE = "void_late"
     VOID_ALREADY_REGISTERED = "void_already_registered"
     VOID_QUOTA = "void_quota"
+    VOID_NO_STAMP = "void_no_stamp"
+    VOID_NOT_AN_ATTESTER = "void_not_an_attester"
+    VOID_WRONG_VERSION = "void_wrong_version"
+    VOID_NEWER_VERSION = "void_newer_version"
+    VOID_SAME_REPOSITORY = "void_same_repository"
+    VOID_NO_SCOPE = "void_no_scope"
+    VOID_NOT_DONE = "void_not_done"
+    VOID_SUPERSEDED = "void_superseded"
+    VOID_APPEALED = "void_appealed"
+    VOID_UNKNOWN_MODEL = "void_unknown_model"
+    VOID_UNKNOWN_BENCHMARK = "void_unknown_benchmark"
+    VOID_UNKNOWN_TRACK = "void_unknown_track"
+    VOID_UNKNOWN_PROPOSAL = "void_unknown_proposal"
+    VOID_OUT_OF_BOUNDS = "void_out_of_bounds"
+    VOID_TOO_MANY = "void_too_many"
 
     @property
     def sentence(self) -> str:
@@ -54,7 +69,7 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.VOID_NOT_DELEGATED: "No account has delegated to the device that signed this.",
     Rejection.VOID_ALREADY_DELEGATED: "The device belongs to an account already.",
     Rejection.VOID_NOT_THE_LOG_KEY: "Only the network's log key may sign this.",
-    Rejection.VOID_EPOCH_PASSED: "A mark opens a later epoch than the last one, never a past one.",
+    Rejection.VOID_EPOCH_PASSED: "The epoch is past: marks open later ones, and messages are of the open one.",
     Rejection.VOID_WRONG_PREIMAGE: "The mark does not reveal the next preimage of the hash chain.",
     Rejection.VOID_WRONG_STATE: "The mark names another state than the log before it gives.",
     Rejection.VOID_OTHER_GROUND: "The message stands on another ground than the log's.",
@@ -65,6 +80,21 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.VOID_LATE: "The epoch is closed: the result lifts the missed reveal and does nothing else.",
     Rejection.VOID_ALREADY_REGISTERED: "These bytes are registered already.",
     Rejection.VOID_QUOTA: "The account has not earned a registration yet.",
+    Rejection.VOID_NO_STAMP: "The profile has no attestation and no valid work stamp.",
+    Rejection.VOID_NOT_AN_ATTESTER: "Only the attesters that the genesis names may sign this.",
+    Rejection.VOID_WRONG_VERSION: "The mark names a version of the protocol that is not in force.",
+    Rejection.VOID_NEWER_VERSION: "A mark named a version of the protocol that this program does not have: update it.",
+    Rejection.VOID_SAME_REPOSITORY: "This person has registered from this repository within the last 24 epochs.",
+    Rejection.VOID_NO_SCOPE: "The account has not reached the tier that may do this.",
+    Rejection.VOID_NOT_DONE: "There is no verdict DONE of this task in the last 24 epochs.",
+    Rejection.VOID_SUPERSEDED: "The task is superseded already.",
+    Rejection.VOID_APPEALED: "This person has appealed against this task already.",
+    Rejection.VOID_UNKNOWN_MODEL: "No model with this id is registered.",
+    Rejection.VOID_UNKNOWN_BENCHMARK: "No benchmark with this id has been made known.",
+    Rejection.VOID_UNKNOWN_TRACK: "There is no track of this name.",
+    Rejection.VOID_UNKNOWN_PROPOSAL: "There is no proposal with this id, or its vote is over.",
+    Rejection.VOID_OUT_OF_BOUNDS: "The genesis does not let governance change this, or not so far.",
+    Rejection.VOID_TOO_MANY: "There are as many open proposals as there may be: of this person, or of all.",
 }
 
 

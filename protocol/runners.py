@@ -21,25 +21,26 @@ def ranking(
     purpose: Purpose,
     excluded: Set[bytes],
     set_back: Set[bytes],
+    behind: Set[bytes] = frozenset(),
     persons: Mapping[bytes, bytes] | None = None,
+    one_unattested: bool = False,
 ) -> tuple[bytes, ...]:
     """All candidates in order, without those `excluded`; accounts in `set_back` come after all others.
 
     `candidates`: accounts of the pool that gave a sign of life in the last marked epoch. `excluded`: sponsors of the
-    model and all other accounts of theirs. `set_back`: who committed and did not reveal within the window. `persons`:
-    by account, the person to whom it is attested: of one person's accounts only the first in this order is asked, and
-    of all accounts without attestation likewise only the first; None where the network makes no difference.
+    model and all other accounts of theirs. `set_back`: who committed and did not reveal within the window. `behind`:
+    who only fills up. `persons`: by account, the person to whom it is attested: of one person's accounts only the first
+    in this order is asked, and with `one_unattested` likewise of all accounts without attestation.
     """
 
-    def place(account: bytes) -> tuple[bool, bytes]:
-        return account in set_back, digest("peerboard/rank/1", beacon, model, purpose, account)
+    def place(account: bytes) -> tuple[bool, bool, bytes]:
+        return account in set_back, account in behind, digest("peerboard/rank/1", beacon, model, purpose, account)
 
     order = sorted((account for account in set(candidates) if account not in excluded), key=place)
-    if persons is None:
-        return tuple(order)
     first: dict[bytes | None, bytes] = {}
     for account in order:
-        first.setdefault(persons.get(account), account)
+        person = (persons or {}).get(account, None if one_unattested else account)
+        first.setdefault(person, account)
     return tuple(first.values())
 
 

@@ -6,6 +6,7 @@ was asked already narrows the interval (finite population correction). Two model
 All arithmetic is on integers and fractions, so that every node has the same bytes; percentages are in tenths.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import isqrt
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from protocol.definitions import Benchmark
 from protocol.lifecycle import TaskState
-from protocol.state import Standing
+from protocol.standings import Standing
 from protocol.tasks import Subject
 
 Z = Fraction(196, 100)
@@ -51,13 +52,12 @@ class Estimate(Struct, frozen=True):
 def board(benchmarks: Mapping[bytes, Benchmark], standings: Mapping[Subject, Standing]) -> tuple[Row, ...]:
     """All rows with at least one DONE task, by benchmark's name, then ranks, then score downwards, then model id."""
     rows: list[Row] = []
-    for benchmark in benchmarks.values():
-        measured = {
-            subject: standing
-            for subject, standing in standings.items()
-            if subject.benchmark == benchmark.id and standing.answers
-        }
-        rows += _ranked(measured, benchmark.dataset.questions)
+    by_benchmark: dict[bytes, list[tuple[Subject, Standing, dict[int, int]]]] = {}
+    for subject, standing in standings.items():
+        if answers := standing.answers:
+            by_benchmark.setdefault(subject.benchmark, []).append((subject, standing, answers))
+    for key, benchmark in benchmarks.items():
+        rows += _ranked(by_benchmark.get(key, []), benchmark.dataset.questions)
     names = {key: benchmark.name for key, benchmark in benchmarks.items()}
     rows.sort(
         key=lambda row: (
@@ -69,6 +69,19 @@ def board(benchmarks: Mapping[bytes, Benchmark], standings: Mapping[Subject, Sta
         )
     )
     return tuple(rows)
+
+
+def undecided(benchmarks: Mapping[bytes, Benchmark], standings: Mapping[Subject, Standing]) -> tuple[Subject, ...]:
+    """Subjects whose rank the data leave open, though questions are left to ask: widest range first.
+
+    Ties: fewest questions first, then by id. Retired benchmarks are not in `benchmarks`.
+    """
+    open_ranks = [
+        (row.rank_low - row.rank_high, row.questions, row.subject)
+        for row in board(benchmarks, standings)
+        if row.rank_low < row.rank_high and row.questions < benchmarks[row.subject.benchmark].dataset.questions
+    ]
+    return tuple(subject for _, _, subject in sorted(open_ranks))
 
 
 def estimate(values: Iterable[int], population: int) -> Estimate:
@@ -100,17 +113,18 @@ def wilson(mean: Fraction, count: Fraction) -> tuple[Fraction, Fraction]:
 
 def rank_ranges(intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """For each (low, high) the best and the worst rank that the data allow; 1 is best."""
+    lows, highs = sorted(low for low, _ in intervals), sorted(high for _, high in intervals)
     ranges = []
     for low, high in intervals:
-        surely_better = sum(other_low > high for other_low, _ in intervals)
-        surely_worse = sum(other_high < low for _, other_high in intervals)
+        surely_better = len(intervals) - bisect_right(lows, high)
+        surely_worse = bisect_left(highs, low)
         ranges.append((1 + surely_better, len(intervals) - surely_worse))
     return ranges
 
 
-def _ranked(measured: dict[Subject, Standing], population: int) -> list[Row]:
-    estimates = {key: estimate(standing.answers.values(), population) for key, standing in measured.items()}
-    ranges = rank_ranges([(found.low, found.high) for found in estimates.values()])
+def _ranked(measured: list[tuple[Subject, Standing, dict[int, int]]], population: int) -> list[Row]:
+    estimates = [estimate(answers.values(), population) for _, _, answers in measured]
+    ranges = rank_ranges([(found.low, found.high) for found in estimates])
     return [
         Row(
             subject,
@@ -120,12 +134,12 @@ def _ranked(measured: dict[Subject, Standing], population: int) -> list[Row]:
             found.high,
             found.fp_low,
             found.fp_high,
-            len(measured[subject].answers),
-            len(measured[subject].judges),
-            measured[subject].newest,
-            measured[subject].done_epoch or 0,
+            len(answers),
+            len(standing.judges),
+            standing.newest,
+            standing.done_epoch or 0,
         )
-        for (subject, found), ranks in zip(estimates.items(), ranges, strict=True)
+        for (subject, standing, answers), found, ranks in zip(measured, estimates, ranges, strict=True)
     ]
 
 

@@ -7,7 +7,8 @@ import enum
 import hashlib
 import itertools
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -46,12 +47,12 @@ class Turn(Struct, frozen=True):
     failures: int = 0
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, dict=True):
     """One model, one benchmark, one epoch, and the accounts that are asked.
 
-    `ranking`: accounts of ranks 0 to R+1; the first `assigned` (R) count, the others are spares. `quorum` is K; a task
-    with fewer ranked accounts than that is WAITING and has no runners. `tolerance` is the fingerprint's, per mille;
-    `outcome_tolerance` the benchmark's.
+    `looks_at`: the task that an audit or appeal examines. `ranking`: accounts of ranks 0 to R+1; the first `assigned`
+    (R) count, the others are spares. `quorum` is K; a task with fewer ranked accounts than that is WAITING and has no
+    runners. `tolerance` is the fingerprint's, per mille; `outcome_tolerance` the benchmark's.
     """
 
     id: bytes
@@ -65,8 +66,9 @@ class Task(Struct, frozen=True):
     ranking: tuple[bytes, ...]
     tolerance: int
     outcome_tolerance: int
+    looks_at: bytes | None = None
 
-    @property
+    @cached_property
     def questions_digest(self) -> bytes:
         """What a result must carry, to show that it answers these questions."""
         return questions_digest(self.questions)
@@ -113,21 +115,38 @@ def due_subjects(
     benchmarks: Mapping[bytes, Benchmark],
     turns: Mapping[Subject, Turn],
     parameters: Parameters,
+    examined: int = 0,
 ) -> tuple[Subject, ...]:
     """The subjects of an epoch's regular tasks, within both bounds, in order.
 
     First what is due again, in at most a tenth of `tasks_max` tasks; then every active model on every benchmark in
-    turn, least recently asked first, then by id.
+    turn, least recently asked first, then by id. `examined`: how many of the epoch's tasks are audits and appeals.
     """
     never = Turn()
     subjects = [Subject(model, benchmark) for model in models for benchmark in benchmarks]
     in_turn = sorted(subjects, key=lambda subject: (turns.get(subject, never).asked, subject))
     again = [subject for subject in in_turn if turns.get(subject, never).due_again]
     first = again[: max(1, parameters.tasks_max // 10)]
-    chosen = itertools.chain(first, (subject for subject in in_turn if subject not in set(first)))
-    return tuple(_within_budget(chosen, parameters))
+    taken = set(first)
+    chosen = itertools.chain(first, (subject for subject in in_turn if subject not in taken))
+    most = min(parameters.tasks_max, parameters.questions_max // parameters.quick_depth) - examined
+    return tuple(itertools.islice(chosen, max(0, most)))
 
 
-def _within_budget(subjects: Iterable[Subject], parameters: Parameters) -> Iterator[Subject]:
-    most = min(parameters.tasks_max, parameters.questions_max // parameters.quick_depth)
-    return itertools.islice(subjects, most)
+def deeper(
+    undecided: Sequence[Subject], due: Sequence[Subject], left: int, parameters: Parameters
+) -> dict[Subject, int]:
+    """Which due subjects are asked more than the quick depth, with the questions that are `left` in the budget.
+
+    `undecided`: subjects whose rank the data leave open, most open first. All of them get the standard depth in this
+    order while the budget lasts, then the comprehensive one.
+    """
+    asked = set(due)
+    depths: dict[Subject, int] = {}
+    for depth in (parameters.standard_depth, parameters.comprehensive_depth):
+        for subject in undecided:
+            more = depth - depths.get(subject, parameters.quick_depth)
+            if subject in asked and 0 < more <= left:
+                depths[subject] = depth
+                left -= more
+    return depths

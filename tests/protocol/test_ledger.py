@@ -146,7 +146,7 @@ def test_a_registration_is_earned_and_spent(world: World) -> None:
     assert quota(world.state, ada).earned == 4
     assert world.log(world.seal("ada", registration)) is None
     assert quota(world.state, ada).earned == 1
-    other = replace(registration.model, base=replace(file, sha256=b"o" * 32))
+    other = replace(registration.model, base=replace(file, sha256=b"o" * 32, repository="other/model"))
     assert world.log(world.seal("ada", Registration(other, epoch=1))) is Rejection.VOID_QUOTA
     assert world.log(world.seal("ben", registration)) is Rejection.VOID_ALREADY_REGISTERED
     world.mark(3)

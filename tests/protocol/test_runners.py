@@ -31,6 +31,7 @@ def rank(
         excluded=excluded,
         set_back=set_back,
         persons=persons,
+        one_unattested=persons is not None,
     )
 
 
@@ -73,6 +74,21 @@ def test_of_one_person_the_first_account_is_ranked(candidates: list[bytes], pers
             expected.append(account)
             kept.add(person)
     assert list(found) == expected, "one account a person; of those without attestation one in all"
+
+
+def test_two_accounts_without_attestation_are_two_where_the_network_does_not_ask_for_it() -> None:
+    persons = {PEOPLE[0]: b"x" * 32, PEOPLE[1]: b"x" * 32}
+    found = ranking(
+        PEOPLE[:4],
+        beacon=bytes(32),
+        model=bytes(32),
+        purpose=Purpose.REGULAR,
+        excluded=frozenset(),
+        set_back=frozenset(),
+        persons=persons,
+    )
+    assert len(found) == 3
+    assert set(PEOPLE[2:4]) < set(found)
 
 
 def test_quorum_and_assigned_follow_the_number_of_runners() -> None:
