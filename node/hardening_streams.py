@@ -18,6 +18,7 @@ import node.hardening_import  # noqa: F401  comes before libp2p
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection import swarm_connection
 from libp2p.network.swarm import Swarm
@@ -148,6 +149,25 @@ def _schedule_unless_closed(manager: Any, task: Any) -> None:
         log.debug("a task came too late", task=str(task), error=repr(error))
 
 
+_stock_remote_address = TrioTCPStream.get_remote_address
+
+
+def _remote_address(stream: Any) -> tuple[str, int] | None:
+    """The other end of a TCP connection, over IPv6 as well.
+
+    Replaces: `TrioTCPStream.get_remote_address`. Reason: an IPv6 socket's name has four parts, and the original returns
+    None for anything but two, so that nothing that depends on a peer's address works.
+    """
+    known: tuple[str, int] | None = _stock_remote_address(stream)
+    if known is None:
+        try:
+            name = stream.stream.socket.getpeername()
+        except OSError:
+            return None
+        stream._cached_remote_address = known = (str(name[0]), int(name[1]))
+    return known
+
+
 def forget_failed_dial(swarm: Swarm, peer: ID) -> None:
     """Allow the peer to be dialled now.
 
@@ -187,6 +207,7 @@ def apply_stream_deviations() -> None:
     # It logs each rejected message, reset stream and closed socket, in part as errors with tracebacks, and to standard
     # error: under attack that alone stalled a node for ten seconds. The project's own code logs what matters.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    TrioTCPStream.get_remote_address = _remote_address
     yamux.YamuxStream._auto_tune_and_send_window_update = _send_batched_window_update
     trio_manager.TrioManager.run_task = _run_contained_task
     trio_manager.TrioManager._schedule_task = _schedule_unless_closed
