@@ -12,17 +12,15 @@ one function whose source is put together here, as `dataclasses` does. For
         key: Annotated[bytes, Meta(min_length=32, max_length=32)]
         flag: bool | None = None
 
-it says, with a sentence in each `Unfit` (20 58 is the head of 32 bytes):
+it says, with a sentence in each `Unfit`:
 
     def read(data, at):
-        count = ...                                             # the head of a map: how many fields there are
+        count = ...                                             # from the head of a map: how many fields there are
         spare = count - 1                                       # how many of those that may be left out
         if not 0 <= spare <= 1: raise Unfit
-        if not data[at] == 0: raise Unfit                       # the key of the first field
-        at += 1
-        if data[at : at + 2] != b'\\x58\\x20': raise Unfit
-        field0 = data[at + 2 : at + 34]
-        at = at + 34
+        if not data[at : at + 3] == b'\\x00\\x58\\x20': raise Unfit  # key 0, and the head of 32 bytes
+        field0 = data[at + 3 : at + 35]
+        at += 35
         if spare and data[at] == 1:
             spare -= 1
             at += 1
@@ -122,10 +120,15 @@ class _Source:
         return [*lines, "try:", f"    {build}", "except ValueError as error:", "    raise Unfit(str(error)) from None"]
 
     def _field(self, key: bytes, hint: Any, target: str, where: str, optional: bool) -> list[str]:
+        kind = _without_none(hint)
+        if (size := _fixed_size(kind)) is not None:  # key and head in one comparison
+            key += _head(0x40, size)
+            value = [f"{target} = data[at + {len(key)} : at + {len(key) + size}]", f"at += {len(key) + size}"]
+        else:
+            value = [f"at += {len(key)}", *self.value(kind, target, where)]
         here = f"data[at] == {key[0]}" if len(key) == 1 else f"data[at : at + {len(key)}] == {key!r}"
-        value = [f"at += {len(key)}", *self.value(_without_none(hint), target, where)]
         if not optional:
-            return [*_refuse(f"not ({here})", f"{where} is missing"), *value]
+            return [*_refuse(f"not ({here})", f"{where} is missing, or of another type or size"), *value]
         return [f"if spare and {here}:", "    spare -= 1", *_indented(value), "else:", f"    {target} = None"]
 
     def value(self, as_type: Any, target: str, where: str) -> list[str]:
@@ -206,6 +209,14 @@ def _bool(limits: Meta | None, target: str, where: str) -> list[str]:
     return [*wrong, f"{target} = data[at] == 0xF5", "at += 1"]
 
 
+def _fixed_size(as_type: Any) -> int | None:
+    kind, limits = _parted(as_type)
+    if kind is not bytes:
+        return None
+    shortest, longest = _lengths(_only(limits, "min_length", "max_length"))
+    return shortest if shortest == longest else None
+
+
 def _range(limits: Meta | None) -> tuple[int, int]:
     stated = _only(limits, "ge", "le")
     lowest, highest = stated.get("ge", 0), stated.get("le", ENDLESS)
@@ -226,7 +237,7 @@ def _bytes(limits: Meta | None, target: str, where: str) -> list[str]:
 
 
 def _length(target: str, major: int) -> list[str]:
-    """Lines that read a number or length; heads of one byte and three, the most frequent ones, without a call."""
+    """Lines that read a number or length; the most frequent heads, of one, three and five bytes, without a call."""
     return [
         f"{target} = data[at]{f' - {major}' if major else ''}",
         f"if {'0 <= ' if major else ''}{target} < 24:",
@@ -234,6 +245,9 @@ def _length(target: str, major: int) -> list[str]:
         f"elif {target} == 25 and data[at + 1]:",
         f"    {target} = data[at + 1] << 8 | data[at + 2]",
         "    at += 3",
+        f"elif {target} == 26 and (data[at + 1] or data[at + 2]):",
+        f"    {target} = int.from_bytes(data[at + 1 : at + 5], 'big')",
+        "    at += 5",
         "else:",
         f"    {target}, at = number_at(data, at, {major})",
     ]
