@@ -18,6 +18,7 @@ class Rejection(StrEnum):
     WRONG_ALGORITHM = "wrong_algorithm"
     WRONG_SCHEMA = "wrong_schema"
     BAD_SIGNATURE = "bad_signature"
+    OTHER_TEXT = "other_text"
     # of state: the entry is out of place
     VOID_UNKNOWN_KIND = "void_unknown_kind"
     VOID_DUPLICATE = "void_duplicate"
@@ -64,6 +65,7 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.WRONG_ALGORITHM: "The envelope is not signed with Ed25519 (COSE algorithm -19).",
     Rejection.WRONG_SCHEMA: "The payload does not have the fields, types or limits of its kind.",
     Rejection.BAD_SIGNATURE: "The signature is not the named key's over these bytes on this network.",
+    Rejection.OTHER_TEXT: "The text document is not the one that the message names by its digest.",
     Rejection.VOID_UNKNOWN_KIND: "This version does not know the kind of message: it is kept, not interpreted.",
     Rejection.VOID_DUPLICATE: "The same message stands earlier in the log.",
     Rejection.VOID_NOT_DELEGATED: "No account has delegated to the device that signed this.",
