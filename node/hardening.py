@@ -9,6 +9,7 @@ a test that fails without it. Importing this takes a second or two: only `node.l
 from node.hardening_gossip import ContentCache, GuardedGossip, Remembered, content_id, score_parameters
 from node.hardening_import import LIBP2P, FastecdsaStandIn, require_release
 from node.hardening_pubsub import FrameReader, GuardedPubsub, MalformedFrame
+from node.hardening_speed import QuickLock, apply_speed_deviations
 from node.hardening_streams import (
     BUFFERED_PER_CONNECTION,
     STREAMS_PER_CONNECTION,
@@ -33,7 +34,9 @@ __all__ = [
     "GuardedPubsub",
     "MalformedFrame",
     "NoAutoConnector",
+    "QuickLock",
     "Remembered",
+    "apply_speed_deviations",
     "apply_stream_deviations",
     "content_id",
     "forget_failed_dial",
@@ -43,3 +46,4 @@ __all__ = [
 ]
 
 apply_stream_deviations()
+apply_speed_deviations()

@@ -94,21 +94,6 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
             await self.secured_conn.write(data)
 
 
-async def _send_batched_window_update(stream: Any, *, bytes_read: int = 0) -> None:
-    """Give receive window back half a window at a time.
-
-    Replaces: `YamuxStream._auto_tune_and_send_window_update`. Reason: the original sends a WINDOW_UPDATE
-    frame for nearly every read, each encrypted and written by itself: about a third of the CPU time of a
-    gossip message.
-    """
-    stream._pending_recv_release += bytes_read
-    released = stream._pending_recv_release
-    if released >= yamux.DEFAULT_WINDOW_SIZE // 2:
-        stream._pending_recv_release = 0
-        stream.recv_window += released
-        await stream.send_window_update(released, skip_lock=True)
-
-
 def _contained(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
     @functools.wraps(work)
     async def contained(*arguments: Any) -> None:
@@ -120,7 +105,6 @@ def _contained(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[N
     return contained
 
 
-_stock_window_update = yamux.YamuxStream._auto_tune_and_send_window_update
 _run_task = trio_manager.TrioManager.run_task
 _schedule_task = trio_manager.TrioManager._schedule_task
 
@@ -208,7 +192,6 @@ def apply_stream_deviations() -> None:
     # error: under attack that alone stalled a node for ten seconds. The project's own code logs what matters.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     TrioTCPStream.get_remote_address = _remote_address
-    yamux.YamuxStream._auto_tune_and_send_window_update = _send_batched_window_update
     trio_manager.TrioManager.run_task = _run_contained_task
     trio_manager.TrioManager._schedule_task = _schedule_unless_closed
     # `logging.debug` of the module logging installs a handler on the root logger at its first call, so that every

@@ -7,6 +7,7 @@ absence shows only on a live host under attack are in test_network_attacks.py, t
 
 import hashlib
 import importlib.util
+import random
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from node import hardening, hardening_streams
+from node import hardening, hardening_speed, hardening_streams
 from node.hardening_gossip import DEGREE_HIGH
 from node.libp2p_network import INBOUND, OUTBOUND, Libp2pNetwork, open_libp2p_network
 from node.network import Unreachable
@@ -31,6 +32,7 @@ from google.protobuf.message import DecodeError
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V12, GossipSub
@@ -207,8 +209,59 @@ async def test_window_updates_come_by_the_half_window() -> None:
             await taken.wait()
             return counts[0]
 
-    assert await count(hardening_streams._send_batched_window_update) == 0
-    assert await count(hardening_streams._stock_window_update) >= 200
+    assert await count(hardening_speed._send_batched_window_update) == 0
+    assert await count(hardening_speed._stock_window_update) >= 200
+
+
+async def test_a_free_lock_costs_no_turn_and_a_taken_one_waits() -> None:
+    """QuickLock."""
+    ours, stock = hardening.QuickLock(), trio.Lock()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with ours:
+            pass
+    assert not scope.cancelled_caught
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with stock:
+            pass
+    assert scope.cancelled_caught
+    order: list[str] = []
+
+    async def second() -> None:
+        async with ours:
+            order.append("second")
+
+    async with trio.open_nursery() as nursery, ours:
+        nursery.start_soon(second)
+        await trio.testing.wait_all_tasks_blocked()
+        order.append("first")
+    assert order == ["first", "second"]
+
+
+async def test_reading_ahead_gives_the_same_bytes_in_fewer_calls() -> None:
+    """_read_ahead."""
+    data = random.Random(1).randbytes(5000)
+    calls: dict[str, int] = {}
+    for name, read in (("ours", hardening_speed._read_ahead), ("stock", hardening_speed._stock_read)):
+        sender, receiver = trio.testing.memory_stream_pair()
+        calls[name] = 0
+
+        async def counted(n: int | None = None, name: str = name, receiver: Any = receiver) -> bytes:
+            calls[name] += 1
+            return bytes(await trio.testing.MemoryReceiveStream.receive_some(receiver.receive_stream, n))
+
+        wrapped = TrioTCPStream(receiver)
+        receiver.receive_some = counted
+        await sender.send_all(data)
+        received = b""
+        while len(received) < len(data):
+            received += await read(wrapped, 100)
+        assert received == data
+        sender.close()
+        assert await read(wrapped, 100) == b""
+    assert calls["stock"] > 50
+    assert calls["ours"] == 2
 
 
 def test_the_cache_knows_messages_by_our_ids() -> None:
