@@ -116,16 +116,17 @@ def tally(state: State, key: bytes) -> Tally:
 
 def settle(state: State) -> None:
     """At a mark: end votes whose time is over, and let what was adopted take effect after its notice."""
+    now = state.marks + 1  # this mark is counted too
     for key, motion in sorted(state.motions.items()):
-        if motion.adopted is None and state.marks - motion.opened >= VOTING:
+        if motion.adopted is None and now - motion.opened >= VOTING:
             won = tally(state, key).is_won
             for person, _, _ in motion.weights:
                 state.votes.pop((key, person), None)
             if won:
-                state.motions[key] = replace(motion, adopted=state.marks, weights=())
+                state.motions[key] = replace(motion, adopted=now, weights=())
             else:
                 del state.motions[key]
-        elif motion.adopted is not None and state.marks - motion.adopted >= NOTICE:
+        elif motion.adopted is not None and now - motion.adopted >= NOTICE:
             del state.motions[key]
             if _is_possible(state, motion.proposal) is None:
                 _take_effect(state, motion.proposal)

@@ -32,9 +32,9 @@ class Tier(Struct, frozen=True):
 
 TIERS: tuple[Tier, ...] = (
     Tier("guest", 0, 0, ()),
-    Tier("runner", 100, 500, (Scope.RATE, Scope.APPEAL)),
-    Tier("regular", 1_000, 800, (Scope.VOTE,)),
-    Tier("keeper", 10_000, 900, (Scope.PROPOSE,)),
+    Tier("runner", 25, 500, (Scope.RATE, Scope.APPEAL)),
+    Tier("regular", 500, 800, (Scope.VOTE,)),
+    Tier("keeper", 5_000, 900, (Scope.PROPOSE,)),
 )
 
 

@@ -10,6 +10,7 @@ from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
 from protocol.envelope import Envelope, seal
 from protocol.genesis import Genesis
 from protocol.messages import (
+    Attestation,
     Commitment,
     Delegation,
     Message,
@@ -20,7 +21,7 @@ from protocol.messages import (
     commitment_digest,
     consent_to,
 )
-from protocol.parameters import DEMO, Parameters
+from protocol.parameters import DEMO, Bound, Parameters
 from protocol.plan import Plan
 from protocol.rejections import Rejection
 from protocol.signing import PrivateKey
@@ -38,8 +39,10 @@ def sha(*parts: object) -> bytes:
 class World:
     """A network's log, its state, and the people who write to it."""
 
-    def __init__(self, models: int = 2, parameters: Parameters = DEMO) -> None:
+    def __init__(self, models: int = 2, parameters: Parameters = DEMO, bounds: tuple[Bound, ...] = ()) -> None:
         self.log_key = PrivateKey(b"l" * 32)
+        self.recovery_key = PrivateKey(b"r" * 32)
+        self.attester = PrivateKey(b"a" * 32)
         self.chain = epochs.hash_chain(CHAIN_SEED, 100)
         dataset = Dataset("test/questions", "0" * 40, "main", "test", sha("content"), 100)
         benchmark = Benchmark(
@@ -55,10 +58,14 @@ class World:
             log_key=self.log_key.public,
             chain_anchor=self.chain[-1],
             chain_length=100,
+            attesters=(self.attester.public,),
+            recovery_key=self.recovery_key.public,
+            bounds=bounds,
         )
         self.state = ledger.begin(self.genesis)
         self.entries: list[Envelope] = []
         self.voids: list[Rejection | None] = []
+        self.skill = 700
 
     def account(self, name: str) -> PrivateKey:
         return PrivateKey(sha("account", name))
@@ -86,6 +93,12 @@ class World:
         for name in names:
             self.log(self.delegation(name), self.seal(name, Profile(epoch, 4096, disk, ("cpu",))))
 
+    def attest(self, person: str, *names: str) -> None:
+        """All these accounts are one person's."""
+        for name in names:
+            message = Attestation(self.account(name).public, sha("person", person))
+            self.log(seal(self.attester, self.genesis.id, message))
+
     def mark(self, epoch: int) -> Rejection | None:
         message = ledger.next_mark(self.state, epoch, self.chain[self.state.marks])
         return self.log(seal(self.log_key, self.genesis.id, message))
@@ -95,8 +108,9 @@ class World:
         assert where is not None
         return where.plan
 
-    def result_of(self, task: Task, camp: str = "", skill: int = 700) -> TaskResult:
+    def result_of(self, task: Task, camp: str = "", skill: int | None = None) -> TaskResult:
         """What an honest runner finds, the same for all; another `camp` has run another model."""
+        skill = self.skill if skill is None else skill
         outcomes = tuple(1000 if int.from_bytes(sha(q)[:2], "big") % 1000 < skill else 0 for q in task.questions)
         values = bytearray()
         for question in task.questions:

@@ -1,0 +1,171 @@
+"""Accounts and who is behind them; the log's own key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from protocol import epochs, ledger, stamps
+from protocol.envelope import Envelope, seal
+from protocol.messages import (
+    Attestation,
+    Delegation,
+    Profile,
+    Revocation,
+    Succession,
+    consent_to,
+    succession_consent,
+)
+from protocol.parameters import DEMO
+from protocol.rejections import Rejection
+from protocol.signing import PrivateKey
+
+World = Any  # the class of conftest.py, which tests cannot import
+NewWorld = Callable[..., World]
+PEOPLE = ("ada", "ben", "cleo", "dan", "eve", "fay")
+
+
+@pytest.fixture
+def world(new_world: NewWorld) -> World:
+    made = new_world()
+    made.join(*PEOPLE)
+    return made
+
+
+def revoke(world: World, name: str) -> Envelope:
+    return seal(world.account(name), world.genesis.id, Revocation(world.device(name).public))
+
+
+def test_a_revoked_device_finishes_the_epoch_and_says_nothing_more(world: World) -> None:
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    dan = world.account("dan").public
+    late = next(r for r in results if r.signer == world.device("dan").public)
+    world.log(*commitments, *(r for r in results if r is not late))
+    assert world.log(revoke(world, "dan")) is None
+    assert world.log(world.seal("dan", Profile(0, 1, 1, ()))) is Rejection.VOID_NOT_DELEGATED
+    assert world.log(late) is None, "who evaluates was settled by the basis: its place in the log changes nothing"
+    world.mark(1)
+    assert all(dan in final.agreeing for final in world.state.verdicts[0] if dan in final.counted)
+    assert all(dan not in task.ranking for task in world.plan(1).tasks.values())
+    assert all(slot is None or slot.account != dan for pool in world.state.pools.values() for slot in pool)
+    assert world.log(world.delegation("dan")) is Rejection.VOID_ALREADY_DELEGATED, "a revoked key stays revoked"
+
+
+def test_only_the_account_revokes_its_devices(world: World) -> None:
+    stranger = seal(world.account("ada"), world.genesis.id, Revocation(world.device("ben").public))
+    assert world.log(stranger) is Rejection.VOID_NOT_DELEGATED
+    assert world.log(revoke(world, "ben")) is None
+    assert world.log(revoke(world, "ben")) is Rejection.VOID_NOT_DELEGATED
+
+
+def test_a_device_that_joins_later_speaks_from_the_next_mark_on(world: World) -> None:
+    world.mark(0)
+    second = PrivateKey(b"2" * 32)
+    ada = world.account("ada")
+    consent = second.sign(consent_to(world.genesis.id, ada.public))
+    commitments, _ = world.statements(world.plan(0), ["ada"])
+    world.log(seal(ada, world.genesis.id, Delegation(second.public, consent)))
+    message = commitments[0].message
+    assert world.log(seal(second, world.genesis.id, message)) is Rejection.VOID_NOT_A_RUNNER
+    assert world.log(commitments[0]) is None
+
+
+def test_attesters_are_named_by_the_genesis(world: World) -> None:
+    message = Attestation(world.account("ada").public, b"p" * 32)
+    assert world.log(world.seal("ben", message)) is Rejection.VOID_NOT_AN_ATTESTER
+    assert world.log(seal(world.attester, world.genesis.id, message)) is None
+    assert world.log(seal(world.attester, world.genesis.id, message)) is Rejection.VOID_DUPLICATE
+    assert world.state.person(world.account("ada").public) == b"p" * 32
+
+
+def test_of_one_person_one_account_is_asked(world: World) -> None:
+    world.attest("one", "ada", "ben", "cleo")
+    world.mark(0)
+    three = {world.account(name).public for name in ("ada", "ben", "cleo")}
+    for task in world.plan(0).tasks.values():
+        assert len(three & set(task.ranking)) == 1
+        assert len(task.ranking) == 4
+
+
+def test_where_attestations_are_asked_for_strangers_have_a_fifth_of_the_slots_and_one_rank(
+    new_world: NewWorld,
+) -> None:
+    world = new_world(parameters=replace(DEMO, attested=True))
+    known = tuple(f"k{n}" for n in range(8))
+    strangers = tuple(f"s{n}" for n in range(8))
+    world.join(*known, *strangers)
+    for name in known:
+        world.attest(name, name)
+    world.mark(0)
+    unknown = {world.account(name).public for name in strangers}
+    for pool in world.state.pools.values():
+        assert len(pool) == 16
+        assert sum(slot is not None and slot.account in unknown for slot in pool) == 3
+    for task in world.plan(0).tasks.values():
+        assert len(unknown & set(task.ranking)) <= 1
+
+
+def test_a_profile_without_attestation_needs_a_stamp_where_the_network_asks_for_one(new_world: NewWorld) -> None:
+    world = new_world(parameters=replace(DEMO, work_stamp_seconds=1))
+    world.log(world.delegation("ada"), world.delegation("ben"))
+    device = world.device("ada").public
+    bare = Profile(0, 4096, 4096, ("cpu",))
+    assert world.log(world.seal("ada", bare)) is Rejection.VOID_NO_STAMP
+    stamped = replace(bare, stamp=bytes(8))
+    assert world.log(world.seal("ada", stamped)) is Rejection.VOID_NO_STAMP
+    world.attest("one", "ben")
+    assert world.log(world.seal("ben", bare)) is None, "an attestation will do"
+    assert not stamps.is_stamped(world.genesis.id, device, 0, None, 1)
+    assert stamps.is_stamped(world.genesis.id, device, 0, None, 0)
+
+
+def test_the_same_profile_again_is_no_new_sign_of_life(world: World) -> None:
+    world.mark(0)
+    again = world.seal("ada", Profile(0, 4096, 2048, ("cpu",)))
+    assert world.log(again) is None
+    world.mark(1)
+    assert world.log(again) is Rejection.VOID_DUPLICATE
+    world.mark(2)
+    assert world.account("ada").public not in world.state.opening.alive
+
+
+def successor(world: World, signer: PrivateKey) -> tuple[PrivateKey, list[bytes], Envelope]:
+    key, chain = PrivateKey(b"n" * 32), epochs.hash_chain(b"d" * 32, 10)
+    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, chain[-1], 10))
+    return key, chain, seal(signer, world.genesis.id, Succession(key.public, chain[-1], 10, consent))
+
+
+@pytest.mark.parametrize("signed_by", ["log_key", "recovery_key"])
+def test_a_succession_replaces_key_and_chain(world: World, signed_by: str) -> None:
+    world.epoch(0, PEOPLE)
+    key, chain, envelope = successor(world, getattr(world, signed_by))
+    assert world.log(envelope) is None
+    old = ledger.next_mark(world.state, 1, world.chain[1])
+    assert world.log(seal(world.log_key, world.genesis.id, old)) is Rejection.VOID_NOT_THE_LOG_KEY
+    wrong = ledger.next_mark(world.state, 1, world.chain[1])
+    assert world.log(seal(key, world.genesis.id, wrong)) is Rejection.VOID_WRONG_PREIMAGE
+    for number in range(10):
+        message = ledger.next_mark(world.state, 1 + number, chain[number])
+        assert world.log(seal(key, world.genesis.id, message)) is None
+    assert world.state.last_closed == 9
+    assert world.state.chain_left == 0
+    assert world.log(seal(key, world.genesis.id, ledger.next_mark(world.state, 20, bytes(32)))) is (
+        Rejection.VOID_WRONG_PREIMAGE
+    )
+
+
+def test_nobody_else_replaces_the_log_key(world: World) -> None:
+    assert world.log(successor(world, world.device("ada"))[2]) is Rejection.VOID_NOT_THE_LOG_KEY
+
+
+def test_a_mark_of_a_newer_version_stops_all_deriving(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    mark = replace(ledger.next_mark(world.state, 1, world.chain[1]), version=2)
+    before = world.state.opening
+    assert world.log(seal(world.log_key, world.genesis.id, mark)) is Rejection.VOID_NEWER_VERSION
+    assert world.state.halted == 2
+    assert world.mark(1) is Rejection.VOID_NEWER_VERSION
+    assert world.state.opening is before
+    assert world.state.frontier.size == len(world.entries), "the log goes on"

@@ -1,0 +1,132 @@
+"""Earn your submit: what a registration takes, and what a person is told."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from protocol.definitions import Adapter, HubFile, Model
+from protocol.messages import Profile, Registration
+from protocol.parameters import DEMO
+from protocol.quota import explain, quota, submitted
+from protocol.rejections import Rejection
+
+World = Any  # the class of conftest.py, which tests cannot import
+NewWorld = Callable[..., World]
+PEOPLE = ("ada", "ben", "cleo", "dan")
+
+
+def model(number: int, repository: str = "") -> Model:
+    file = HubFile(repository or f"new/model{number}", "1" * 40, "new.gguf", bytes([number]) * 32, 1000)
+    return Model(file, (), "llama", 1000, "F16", "MIT")
+
+
+def register(world: World, name: str, what: Model) -> Rejection | None:
+    epoch = world.state.opening.epoch if world.state.opening else 0
+    found = explain(world.state, world.account(name).public, what)
+    reason: Rejection | None = world.log(world.seal(name, Registration(what, epoch)))
+    if world.state.opening and world.account(name).public in world.state.accounts:
+        assert found.counts == (reason is None), "what people are told is what the ledger does"
+        assert reason is None or found.obstacles[0].reason is reason
+    return reason
+
+
+@pytest.fixture
+def world(new_world: NewWorld) -> World:
+    made = new_world(models=1)
+    made.join(*PEOPLE)
+    return made
+
+
+def test_before_the_first_mark_nothing_is_registered(world: World) -> None:
+    assert register(world, "ada", model(1)) is Rejection.VOID_NO_OPEN_EPOCH
+
+
+def test_a_young_network_asks_for_no_more_than_there_was_to_earn(world: World) -> None:
+    world.mark(0)
+    assert register(world, "ada", model(1)) is None, "nothing was DONE yet: the first registration is free"
+    assert quota(world.state, world.account("ada").public).required == 0
+
+
+def test_three_results_are_needed_and_spent(world: World) -> None:
+    for epoch in range(3):
+        world.epoch(epoch, PEOPLE)
+    world.mark(3)
+    ada = world.account("ada").public
+    assert quota(world.state, ada).required == quota(world.state, ada).earned == 3
+    assert register(world, "ada", model(1)) is None
+    assert quota(world.state, ada).earned == 0
+    assert register(world, "ada", model(2)) is Rejection.VOID_QUOTA
+    told = explain(world.state, ada, model(2)).obstacles[0]
+    assert (told.missing, told.marks) == (3, 1)
+    assert register(world, "ben", model(2)) is None
+
+
+def test_what_was_earned_is_at_hand_for_24_marks(world: World) -> None:
+    ada = world.account("ada").public
+    for epoch in range(3):
+        world.epoch(epoch, PEOPLE)
+    for mark in range(3, 25):
+        world.mark(mark)
+        assert quota(world.state, ada).earned == 3
+    for mark, left in ((25, 2), (26, 1), (40, 0)):
+        world.mark(mark)
+        assert quota(world.state, ada).earned == left, "marks count, and not hours without one"
+
+
+def test_expiring_says_what_the_next_mark_takes_away(world: World) -> None:
+    ada = world.account("ada").public
+    for epoch in range(2):
+        world.epoch(epoch, PEOPLE)
+    world.mark(2)
+    for mark in range(3, 60):
+        before, expiring = quota(world.state, ada).earned, explain(world.state, ada).expiring
+        world.mark(mark)
+        assert quota(world.state, ada).earned == before - expiring
+
+
+def test_a_person_registers_from_a_repository_once_in_24_epochs(new_world: NewWorld) -> None:
+    world = new_world(models=3, parameters=replace(DEMO, norm_required=1))
+    world.join(*PEOPLE, "twin")
+    world.attest("one", "ada", "twin")
+    for epoch in range(4):
+        world.epoch(epoch, [*PEOPLE, "twin"])
+    world.mark(4)
+    assert register(world, "ada", model(1, "same/place")) is None
+    for name in ("ada", "twin"):
+        assert register(world, name, model(2, "same/place")) is Rejection.VOID_SAME_REPOSITORY
+    told = explain(world.state, world.account("ada").public, model(2, "same/place")).obstacles[0]
+    assert told.marks == 24
+    assert register(world, "ben", model(2, "same/place")) is None, "another person may"
+    for epoch in range(5, 29):
+        blocked = explain(world.state, world.account("ada").public, model(3, "same/place")).obstacles
+        assert blocked[0].marks == 24 - (epoch - 5)
+        world.mark(epoch)
+        world.log(*(world.seal(name, Profile(epoch, 4096, 1024, ("cpu",))) for name in PEOPLE))
+    left = explain(world.state, world.account("ada").public, model(3, "same/place")).obstacles
+    assert all(obstacle.reason is not Rejection.VOID_SAME_REPOSITORY for obstacle in left)
+
+
+def test_the_repository_of_an_adapter_is_its_own() -> None:
+    adapter = HubFile("me/lora", "1" * 40, "a.gguf", b"a" * 32, 10)
+    assert submitted(model(1)) == "new/model1"
+    assert submitted(replace(model(1), adapters=(Adapter(adapter),))) == "me/lora"
+
+
+def test_a_person_judges_none_of_its_models_through_any_account(world: World) -> None:
+    world.attest("one", "ada", "ben")
+    world.mark(0)
+    register(world, "ada", model(1))
+    world.mark(1)
+    both = {world.account(name).public for name in ("ada", "ben")}
+    tasks = [task for task in world.plan(1).tasks.values() if task.subject.model == model(1).id]
+    assert not any(both & set(task.ranking) for task in tasks)
+
+
+def test_old_words_cannot_be_repeated_by_others(world: World) -> None:
+    world.mark(0)
+    stale = world.seal("ada", Registration(model(1), 0))
+    world.mark(1)
+    world.mark(2)
+    assert world.log(stale) is Rejection.VOID_EPOCH_PASSED
