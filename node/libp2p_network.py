@@ -211,6 +211,8 @@ class Libp2pNetwork:
         except trio.TooSlowError:
             raise Unreachable(f"{address} did not answer in {DIAL_SECONDS:g} s.") from None
         except Exception as error:
+            if "limit exceeded" in f"{error.__cause__}".lower():
+                raise Unreachable(f"no place for a connection to {address}: as many as allowed are open.") from error
             raise Unreachable(f"nobody answers at {address}.") from error
         return name
 

@@ -112,3 +112,15 @@ async def test_inbound_connections_are_capped_and_outbound_places_stay_free() ->
         assert {peer.peer for peer in hub.peers()} == {other.peer for other in others[:2]}
         assert await hub.connect(others[3].addresses[0]) == others[3].peer
         assert len(hub.peers()) == 3
+
+
+async def test_too_many_connections_of_ones_own_are_said() -> None:
+    seed = hashlib.sha256(b"a").digest()
+    async with (
+        opened("b", LOOPBACK) as b,
+        opened("c", LOOPBACK) as c,
+        open_libp2p_network(seed, [LOOPBACK], outbound=1) as a,
+    ):
+        await a.connect(b.addresses[0])
+        with pytest.raises(Unreachable, match="as many as allowed are open"):
+            await a.connect(c.addresses[0])
