@@ -277,7 +277,7 @@ async def test_a_failing_stream_handler_ends_its_stream_only(scene: Scene) -> No
 
 
 async def test_a_burst_of_own_messages_arrives_whole(scene: Scene) -> None:
-    """GuardedPubsub.publish and _handle_new_peer: neither one's own rate limit nor a queue of 32 drops them."""
+    """GuardedPubsub.publish: one's own rate limit does not drop them."""
     sent = {b"burst %d" % number for number in range(300)}
     for data in sorted(sent):
         await scene.friend.publish(TOPIC, data)

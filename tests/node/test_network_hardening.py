@@ -357,6 +357,28 @@ async def test_recent_messages_go_through_the_queue() -> None:
         assert type(a.pubsub.router).send_recent_messages is not GossipSub.send_recent_messages
 
 
+async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
+    """GuardedPubsub._handle_new_peer, for a peer whose subscription came before."""
+    async with (
+        opened("a") as a,
+        opened("b") as b,
+        a.subscribe(TOPIC, lambda data: True),
+        b.subscribe(TOPIC, lambda data: True),
+    ):
+        await a.connect(b.addresses[0])
+        await a.await_audience(TOPIC)
+        peer, pubsub = ID.from_string(b.peer), a.pubsub
+        found = {}
+        for name, register in (("ours", hardening.GuardedPubsub), ("stock", Pubsub)):
+            del pubsub.peers[peer]
+            pubsub.peer_queues.pop(peer).close()
+            del pubsub.router.peer_protocol[peer]
+            pubsub.router.mesh[TOPIC].clear()
+            await register._handle_new_peer(pubsub, peer)
+            found[name] = (pubsub.peer_queues[peer]._queue.max_size, peer in pubsub.router.mesh[TOPIC])
+        assert found == {"ours": (1024, True), "stock": (32, False)}
+
+
 class Pieces:
     """A stream that gives bytes in given pieces."""
 
