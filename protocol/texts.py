@@ -16,14 +16,13 @@ from protocol.rejections import Rejected, Rejection
 
 MAX_BYTES = 16 * 1024
 MAX_PASSAGES = 16
-MAX_CHARACTERS = 8192
 
 
 class Passage(Struct, frozen=True, forbid_unknown_fields=True):
-    """One text and what it is: `description`, `name`, `reason`, `homepage`."""
+    """One text and what it is: `description`, `name`, `reason`, `homepage`. Its length is bounded by the document's."""
 
     name: Name
-    text: Annotated[str, Meta(max_length=MAX_CHARACTERS)]
+    text: str
 
 
 class TextDocument(Struct, frozen=True, forbid_unknown_fields=True):
