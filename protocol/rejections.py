@@ -1,8 +1,8 @@
 """Every reason to refuse a message, or to void an entry of the log.
 
-Stateless reasons (`REFUSED`) are a property of the bytes: every node finds the same, and a peer that relays such a
-message misbehaves. Reasons of state (`VOID`) depend on the log prefix: the entry stays in the log, has no effect, and
-is never held against whoever relayed it.
+Stateless reasons are a property of the bytes: every node finds the same, and a peer that relays such a message
+misbehaves. Reasons of state (VOID) depend on the log prefix: the entry stays in the log, has no effect, and is never
+held against whoever relayed it.
 """
 
 from enum import StrEnum
@@ -51,6 +51,11 @@ class Rejection(StrEnum):
     VOID_UNKNOWN_PROPOSAL = "void_unknown_proposal"
     VOID_OUT_OF_BOUNDS = "void_out_of_bounds"
     VOID_TOO_MANY = "void_too_many"
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether the bytes alone are the reason."""
+        return not self.value.startswith("void_")
 
     @property
     def sentence(self) -> str:
