@@ -27,7 +27,7 @@ class ChainExhausted(Exception):
 
 
 class LogWriter:
-    """Writes the log of one network. `waits_for`: accounts with a profile before the first mark, and at most how long."""
+    """Writes the log of one network. The first mark waits for `waits_for` profiles, `waits_seconds` at most."""
 
     def __init__(
         self, core: Core, key: PrivateKey, chain_seed: bytes, *, waits_for: int = 1, waits_seconds: float = 20.0
@@ -56,7 +56,7 @@ class LogWriter:
             await trio.sleep(min(APPEND_SECONDS, max(0.01, timetable.end(epoch) - clock.now())))
 
     def _may_mark(self, epoch: int) -> bool:
-        """Whether the epoch wants a mark and it is not too late; before the first mark there is nothing to be late for."""
+        """Whether the epoch wants a mark and it is not too late; nothing is late before the first mark."""
         marked = self._core.replica.marked_epoch
         if marked is None:
             return True
@@ -72,10 +72,12 @@ class LogWriter:
 
     def _pending(self) -> list[Envelope]:
         """What arrived and is not in the log yet; delegations first, since what follows may rest on them."""
-        devices = self._core.replica.state.devices
+        state = self._core.replica.state
         waiting = list(self._core.replica.unlogged())
         delegations = [envelope for envelope in waiting if isinstance(envelope.message, Delegation)]
-        known = devices.keys() | {e.message.device for e in delegations if isinstance(e.message, Delegation)}
+        officials = {*state.genesis.attesters, state.log_key, state.genesis.recovery_key}
+        known = officials | state.devices.keys() | set(state.devices.values())
+        known |= {e.message.device for e in delegations if isinstance(e.message, Delegation)}
         rest = [e for e in waiting if not isinstance(e.message, Delegation) and e.signer in known]
         return [*delegations, *rest][:MOST_PER_APPEND]
 

@@ -14,7 +14,7 @@ from protocol import ledger
 from protocol.envelope import Envelope
 from protocol.genesis import Genesis
 from protocol.lifecycle import TaskState
-from protocol.messages import Claim, Commitment, Delegation, Mark, Profile, Registration, Result
+from protocol.messages import Claim, Commitment, Mark, Result, Unknown
 from protocol.overlay import Overlay
 from protocol.plan import Plan
 from protocol.rejections import Rejection
@@ -30,13 +30,12 @@ _GLYPHS = {TaskState.DONE: Level.OK, TaskState.DISPUTED: Level.WARN, TaskState.F
 
 def epoch_of(envelope: Envelope) -> int:
     """The epoch that an envelope belongs to; `TIMELESS` for what belongs to none."""
-    message = envelope.message
-    return message.epoch if isinstance(message, Commitment | Result | Profile | Claim) else TIMELESS
+    return getattr(envelope.message, "epoch", TIMELESS)
 
 
 def is_for_the_log(envelope: Envelope) -> bool:
     """Whether the envelope belongs into the log, as far as its kind tells; marks are the log's own."""
-    return isinstance(envelope.message, Delegation | Profile | Registration | Commitment | Result)
+    return not isinstance(envelope.message, Claim | Mark | Unknown)
 
 
 class Replica:
@@ -51,6 +50,9 @@ class Replica:
         """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
         self.logged: set[bytes] = set()
         """Ids of the entries of the log that are also held."""
+        self._settled: set[bytes] = set()
+        """Ids of the log's entries that belong to no epoch; of the void ones until the next mark, then try again."""
+        self._void: set[bytes] = set()
         self._bulletin = bulletin
         self._marked = trio.Event()
 
@@ -81,7 +83,7 @@ class Replica:
             return fresh
         if envelope.id in self.held or not is_for_the_log(envelope):
             return False
-        if self._is_past(envelope) or self._is_folded(envelope):
+        if self._is_past(envelope) or envelope.id in self._settled:
             return False
         if len(self.held) >= MOST_HELD:
             return False
@@ -108,6 +110,8 @@ class Replica:
                     self.held.setdefault(entry.id, entry)
                 else:
                     self.held.pop(entry.id, None)
+                if epoch_of(entry) == TIMELESS:
+                    self._settle(entry.id, void)
             if isinstance(entry.message, Mark) and void is None:
                 self._forget_past()
                 if place == newest or not quiet:
@@ -126,21 +130,16 @@ class Replica:
         return (envelope for key, envelope in self.held.items() if key not in self.logged)
 
     def _is_past(self, envelope: Envelope) -> bool:
-        oldest = (self.marked_epoch or 0) - EPOCHS_HELD
-        epoch = epoch_of(envelope)
-        return epoch < oldest
+        return epoch_of(envelope) < (self.marked_epoch or 0) - EPOCHS_HELD
 
-    def _is_folded(self, envelope: Envelope) -> bool:
-        """Whether the log has this already, of kinds that are remembered by what they say."""
-        message = envelope.message
-        if isinstance(message, Delegation):
-            return message.device in self.state.devices
-        if isinstance(message, Registration):
-            known = self.state.models.get(message.model.id)
-            return known is not None and not known.dormant
-        return False
+    def _settle(self, entry_id: bytes, void: Rejection | None) -> None:
+        self._settled.add(entry_id)
+        if void:
+            self._void.add(entry_id)
 
     def _forget_past(self) -> None:
+        self._settled -= self._void
+        self._void.clear()
         for key, envelope in tuple(self.held.items()):
             if self._is_past(envelope):
                 del self.held[key]

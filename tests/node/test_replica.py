@@ -1,0 +1,135 @@
+"""What a node holds for peers that lack it, and what it does not take a second time."""
+
+import hashlib
+
+import pytest
+import trio
+import trio.testing
+from msgspec.structs import replace
+
+from node.bulletin import Bulletin, Level
+from node.clock import Clock
+from node.replica import EPOCHS_HELD, Replica
+from protocol import epochs, ledger
+from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
+from protocol.envelope import Envelope, seal
+from protocol.genesis import Genesis
+from protocol.messages import Attestation, Claim, Delegation, Profile, consent_to
+from protocol.parameters import DEMO
+from protocol.rejections import Rejection
+from protocol.signing import PrivateKey
+
+CHAIN = epochs.hash_chain(b"c" * 32, 20)
+LOG_KEY, ACCOUNT, DEVICE = PrivateKey(b"l" * 32), PrivateKey(b"a" * 32), PrivateKey(b"d" * 32)
+
+
+def model(name: str) -> Model:
+    file = HubFile("test/models", "0" * 40, f"{name}.gguf", hashlib.sha256(name.encode()).digest(), 10)
+    return Model(file, (), "llama", 1000, "F16", "MIT")
+
+
+def genesis() -> Genesis:
+    dataset = Dataset("test/questions", "0" * 40, "main", "test", b"q" * 32, 100)
+    benchmark = Benchmark("sums", 1, "maths", "en", TaskKind.CHOICE, dataset, "p/1", "s/1", 0, 0, ("1", "2"))
+    parameters = replace(DEMO, norm_required=1)
+    return Genesis("test", 1_800_000_000, parameters, (benchmark,), (model("m"),), LOG_KEY.public, CHAIN[-1], 20)
+
+
+NETWORK = genesis().id
+
+
+def delegation() -> Envelope:
+    consent = DEVICE.sign(consent_to(NETWORK, ACCOUNT.public))
+    return seal(ACCOUNT, NETWORK, Delegation(DEVICE.public, consent))
+
+
+def profile(epoch: int) -> Envelope:
+    return seal(DEVICE, NETWORK, Profile(epoch, 1024, 1024, ("cpu",)))
+
+
+def mark(replica: Replica, epoch: int) -> None:
+    state = replica.state
+    message = ledger.next_mark(state, epoch, CHAIN[state.marks])
+    assert replica.extend([seal(LOG_KEY, NETWORK, message)]) == [None]
+
+
+@pytest.fixture
+async def replica() -> Replica:
+    return Replica(genesis(), Bulletin(Clock(1_800_000_000)))
+
+
+async def test_an_envelope_is_new_once(replica: Replica) -> None:
+    assert replica.take(delegation())
+    assert not replica.take(delegation())
+    assert [envelope.id for envelope in replica.unlogged()] == [delegation().id]
+
+
+async def test_what_the_log_has_is_not_held_again(replica: Replica) -> None:
+    replica.take(delegation())
+    replica.extend([delegation()])
+    assert not replica.take(delegation())
+    assert not list(replica.unlogged())
+
+
+async def test_an_epochs_envelope_stays_for_peers_after_it_is_logged(replica: Replica) -> None:
+    replica.extend([delegation(), profile(0)])
+    assert profile(0).id in replica.held
+    assert not list(replica.unlogged())
+    assert not replica.take(profile(0))
+
+
+async def test_epoch_zero_is_an_epoch(replica: Replica) -> None:
+    """Its envelopes are held while they may be asked for, and then forgotten like any other's."""
+    replica.extend([delegation(), profile(0)])
+    for epoch in range(EPOCHS_HELD + 1):
+        mark(replica, epoch)
+        assert profile(0).id in replica.held
+        assert not replica.take(profile(0))
+    mark(replica, EPOCHS_HELD + 1)
+    assert profile(0).id not in replica.held
+    assert not replica.take(profile(0)), "it is past: nobody needs it any more"
+
+
+async def test_what_was_void_may_be_sent_again_after_the_next_mark(replica: Replica) -> None:
+    replica.extend([delegation(), profile(0)])
+    mark(replica, 0)
+    stranger = seal(DEVICE, NETWORK, Attestation(ACCOUNT.public, b"p" * 32))
+    assert replica.extend([stranger]) == [Rejection.VOID_NOT_AN_ATTESTER]
+    assert not replica.take(stranger)
+    mark(replica, 1)
+    assert replica.take(stranger)
+
+
+async def test_claims_are_shown_and_never_held(replica: Replica) -> None:
+    replica.extend([delegation(), profile(0)])
+    mark(replica, 0)
+    assert replica.take(seal(DEVICE, NETWORK, Claim(0, 1, ())))
+    assert not replica.take(seal(DEVICE, NETWORK, Claim(0, 1, ())))
+    assert not [envelope for envelope in replica.held.values() if isinstance(envelope.message, Claim)]
+
+
+async def test_catching_up_is_quiet_and_news_are_told(replica: Replica) -> None:
+    entries = [delegation(), profile(0)]
+    replica.extend(entries, quiet=True)
+    message = ledger.next_mark(replica.state, 0, CHAIN[0])
+    bulletin = replica._bulletin
+    replica.extend([seal(LOG_KEY, NETWORK, message)], quiet=True)
+    assert not bulletin.activities
+    mark(replica, 1)
+    assert [activity.code for activity in bulletin.activities][-1] == "EPOCH"
+    assert bulletin.activities[-1].level is Level.NOTE
+
+
+async def test_waiting_for_a_mark_ends_with_it(replica: Replica, autojump_clock: trio.testing.MockClock) -> None:
+    seen = []
+
+    async def wait() -> None:
+        await replica.next_mark()
+        seen.append(replica.marked_epoch)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not seen
+        mark(replica, 4)
+    assert seen == [4]
