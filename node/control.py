@@ -16,11 +16,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node.answers import VERDICT_EPOCHS, VERDICT_EPOCHS_MOST
-from node.bulletin import Activity, Topic, timestamp
+from node.bulletin import Activity, Topic, Watcher, timestamp
 from node.observer import Json, Observer
 
 EVENT_SECONDS = 0.5
-ALIVE_SECONDS = 5.0
+ALIVE_SECONDS = 4.0
 LEDGER_ANSWERS = ("leaderboard", "models", "benchmarks", "runners")
 
 
@@ -57,7 +57,7 @@ def read_routes(observer: Observer) -> list[Route]:
 
     async def results(request: Request) -> Response:
         given = request.query_params.get("epochs", str(VERDICT_EPOCHS))
-        if not given.isdecimal() or not 1 <= int(given[:9]) <= VERDICT_EPOCHS_MOST:
+        if not (given.isascii() and given.isdecimal()) or not 1 <= int(given[:9]) <= VERDICT_EPOCHS_MOST:
             remedy = f"Give a number from 1 to {VERDICT_EPOCHS_MOST}."
             return refusal(400, "WRONG_EPOCHS", f"epochs={given[:20]} is not a number of epochs.", remedy)
         content = observer.core.replica.answers.results(int(given))
@@ -122,7 +122,7 @@ class _TokenRequired:
 
 
 async def _events(observer: Observer) -> AsyncIterator[bytes]:
-    """Activities at once; views that changed at most every half second, the newest only."""
+    """Activities at once; views that changed at most every half second or with an activity, the newest only."""
     sequence = 0
 
     def event(name: str, data: Json) -> bytes:
@@ -137,13 +137,9 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
         yield event("tasks", observer.tasks())
         alive = trio.current_time()
         while True:
-            changed: set[Topic] = set()
-            with trio.move_on_after(EVENT_SECONDS):
-                async for note in watcher.notes:
-                    if isinstance(note, Activity):
-                        yield event("activity", msgspec.to_builtins(note))
-                    else:
-                        changed.add(note)
+            told, changed = await _notes(watcher)
+            for activity in told:
+                yield event("activity", msgspec.to_builtins(activity))
             sequence, watcher.lost = sequence + watcher.lost, 0  # a gap tells the client to fetch everything anew
             if Topic.BOARD in changed:
                 yield event("board", {"epoch": observer.core.replica.state.last_closed})
@@ -153,3 +149,17 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
                 yield event("status", observer.status())
                 yield b": alive\n\n"
                 alive = trio.current_time()
+
+
+async def _notes(watcher: Watcher) -> tuple[list[Activity], set[Topic]]:
+    """What the watcher is told until the first activity, for half a second at most.
+
+    Apart from the generator: what yields must not do so within a cancel scope.
+    """
+    changed: set[Topic] = set()
+    with trio.move_on_after(EVENT_SECONDS):
+        async for note in watcher.notes:
+            if isinstance(note, Activity):
+                return [note], changed
+            changed.add(note)
+    return [], changed

@@ -1,0 +1,150 @@
+"""What survives the process, whatever becomes of it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from node.disk import has_space
+from node.store import StoreFailed, open_store
+
+MIB = 1 << 20
+
+
+async def test_the_log_is_read_back_in_order(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "s.sqlite") as store:
+        await store.append_log(0, [(b"a", b"one"), (b"b", b"two")], b"note 2", 1.0)
+        await store.append_log(2, [(b"c", b"three")], b"note 3", 2.0)
+        assert await store.log_entries(1, 10) == [b"two", b"three"]
+        assert await store.log_entries(0, 1) == [b"one"]
+        assert await store.log_size() == 3
+        assert await store.checkpoint() == b"note 3"
+
+
+async def test_a_salt_is_drawn_once(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "s.sqlite") as store:
+        assert await store.salt(5, b"first") == b"first"
+        assert await store.salt(5, b"second") == b"first"
+        assert await store.salt(6, b"third") == b"third"
+
+
+async def test_what_was_signed_first_stays(tmp_path: Path) -> None:
+    """A second result for a batch would be equivocation: the store keeps the first."""
+    async with open_store(tmp_path / "s.sqlite") as store:
+        await store.keep_batch(1, b"ground", b"commitment")
+        await store.keep_result(b"commitment", b"result")
+        await store.keep_result(b"commitment", b"another")
+        assert await store.batches(1) == [(b"ground", b"commitment", b"result")]
+        await store.keep_work(b"task", 1, b"outcome", b"run")
+        await store.keep_work(b"task", 1, b"other outcome", b"run")
+        assert await store.work(1) == {b"task": (b"outcome", b"run")}
+
+
+async def test_past_epochs_are_forgotten_and_timeless_words_once_they_are_logged(tmp_path: Path) -> None:
+    timeless = 2**63 - 1
+    async with open_store(tmp_path / "s.sqlite") as store:
+        await store.keep([(b"old", 1, b"old"), (b"new", 9, b"new"), (b"delegation", timeless, b"d")], 1.0)
+        await store.drop_before(5)
+        assert sorted(await store.kept()) == [b"d", b"new"]
+        await store.append_log(0, [(b"delegation", b"d")], b"note", 1.0)
+        await store.drop_before(5)
+        assert await store.kept() == [b"new"]
+
+
+async def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    file.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(StoreFailed, match="Move the file away") as failed:
+        async with open_store(file):
+            pytest.fail("a damaged file was opened")
+    assert str(file) in str(failed.value)
+    assert not failed.value.full
+
+
+WRITER = """
+import sys, trio
+from pathlib import Path
+from node.store import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1])) as store:
+        number = 0
+        while True:
+            await store.append_log(number, [(b"%d" % number, b"entry %d" % number)], b"note %d" % (number + 1), 0.0)
+            number += 1
+            print(number, flush=True)
+
+trio.run(main)
+"""
+
+
+async def test_a_kill_at_any_instant_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    for patience in (3, 17, 40):
+        file.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", textwrap.dedent(WRITER), str(file)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        acknowledged = 0
+        while acknowledged < patience:
+            acknowledged = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        rest = process.stdout.read().split()
+        acknowledged = int(rest[-1]) if rest else acknowledged
+        process.wait()
+        async with open_store(file) as store:
+            size = await store.log_size()
+            assert size >= acknowledged
+            assert await store.checkpoint() == b"note %d" % size, "an entry and its checkpoint are one step"
+            assert await store.log_entries(0, size) == [b"entry %d" % number for number in range(size)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, require_tool: Callable[..., Path]) -> Iterator[Path]:
+    """A disk of 4 MiB; only root may mount one."""
+    mount, umount = require_tool("mount"), require_tool("umount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run([mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield folder
+    subprocess.run([umount, folder], check=True)
+
+
+async def test_a_full_disk_is_said_and_survived(small_disk: Path) -> None:
+    file = small_disk / "s.sqlite"
+    async with open_store(file) as store:
+        await store.append_log(0, [(b"a", b"one")], b"note 1", 1.0)
+        filler = small_disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(8 * MIB))
+        assert not has_space(small_disk, 0)
+        with pytest.raises(StoreFailed, match="full") as failed:
+            await store.append_log(1, [(b"b", bytes(MIB))], b"note 2", 2.0)
+        assert failed.value.full
+        assert await store.log_entries(0, 9) == [b"one"], "what was there can be read"
+        filler.unlink()
+        assert has_space(small_disk, MIB)
+        await store.append_log(1, [(b"b", b"two")], b"note 2", 3.0)
+        assert await store.log_entries(0, 9) == [b"one", b"two"]
+
+
+def test_space_is_judged_by_what_is_left(tmp_path: Path) -> None:
+    assert has_space(tmp_path, 1)
+    assert not has_space(tmp_path, 2**62)
+    assert not list(tmp_path.iterdir()), "the probe is gone"
+
+
+async def test_two_connections_do_not_lose_each_others_words(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    async with open_store(file) as store:
+        await store.append_log(0, [(b"a", b"one")], b"note", 1.0)
+        with sqlite3.connect(file) as reader:
+            assert reader.execute("SELECT count(*) FROM log").fetchone() == (1,)
