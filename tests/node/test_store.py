@@ -88,7 +88,7 @@ async def test_a_kill_at_any_instant_loses_nothing_that_was_acknowledged(tmp_pat
     file = tmp_path / "s.sqlite"
     for patience in (3, 17, 40):
         file.unlink(missing_ok=True)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-I", "-c", textwrap.dedent(WRITER), str(file)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout
