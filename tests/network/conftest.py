@@ -1,0 +1,239 @@
+"""Whole networks over in-memory streams, on a mock clock: bootstrap, nodes, and an evaluator with fixed answers."""
+
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from bootstrap.log_writer import LogWriter
+from node.batches import Batches
+from node.bulletin import Bulletin
+from node.clock import Clock
+from node.core import Core, open_core
+from node.evaluation import Evaluated, Progress, Request
+from node.identity import Identity
+from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
+from node.network import Unreachable
+from node.offload import inline
+from node.pauses import Pauses
+from node.scheduler import Scheduler
+from protocol import epochs
+from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
+from protocol.genesis import Genesis
+from protocol.messages import Profile, Run, TaskResult
+from protocol.parameters import DEMO
+from protocol.signing import PrivateKey
+from protocol.state import Final, State
+
+START = 1_800_000_000
+CHAIN_SEED = b"c" * 32
+LOG_KEY = PrivateKey(b"l" * 32)
+SKILLS = {"small": 300, "middle": 600, "large": 900}
+
+
+def sha(*parts: object) -> bytes:
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def model(name: str) -> Model:
+    file = HubFile("test/models", "0" * 40, f"{name}.gguf", sha(name), 1000)
+    return Model(file, (), "llama", 1000, "F16", "Apache-2.0")
+
+
+def benchmark(name: str) -> Benchmark:
+    dataset = Dataset("test/questions", "0" * 40, "main", "test", sha(name), 200)
+    return Benchmark(
+        name, 1, "maths", "en", TaskKind.GENERATION, dataset, "plain/1", "plain/1", 0, 16, ("0.3.36", "0.3.36")
+    )
+
+
+def genesis() -> Genesis:
+    return Genesis(
+        name="four",
+        time=START,
+        parameters=DEMO,
+        benchmarks=(benchmark("sums"), benchmark("words")),
+        models=tuple(model(name) for name in SKILLS),
+        log_key=LOG_KEY.public,
+        chain_anchor=epochs.hash_chain(CHAIN_SEED, 64)[-1],
+        chain_length=64,
+    )
+
+
+class FixedEvaluator:
+    """Answers as a deterministic function of model and question; honest fingerprints differ a little by device."""
+
+    def __init__(self, device: bytes, seconds: float = 1.0) -> None:
+        self._device = device
+        self._seconds = seconds
+        self.evaluated: list[bytes] = []
+        self.prepared: list[bytes] = []
+
+    async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
+        task = request.task
+        await trio.sleep(self._seconds)
+        self.evaluated.append(task.id)
+        progress(Progress(len(task.questions), len(task.questions), 100.0))
+        skill = SKILLS[request.model.name]
+        outcomes = tuple(1000 if self._luck(request, q) < skill else 0 for q in task.questions)
+        result = TaskResult(
+            task=task.id,
+            questions=task.questions_digest,
+            outcomes=outcomes,
+            total=sum(outcomes),
+            margins=(500,) * len(outcomes),
+            near_ties=bytes(-(-len(outcomes) // 8)),
+            fingerprint=b"".join(self._values(request, q) for q in task.questions),
+            transcript=sha(task.id, outcomes),
+            tokens_in=100,
+            tokens_out=10,
+            run_ms=1000,
+        )
+        return Evaluated(result, Run("fixed 1", "cpu", "reproducible", 0))
+
+    async def prepare(self, request: Request) -> None:
+        self.prepared.append(request.task.id)
+        await trio.sleep_forever()  # as a download that takes longer than the evaluation: it is cancelled
+
+    def _luck(self, request: Request, question: int) -> int:
+        return int.from_bytes(sha("luck", request.benchmark.name, question)[:4], "big") % 1000
+
+    def _values(self, request: Request, question: int) -> bytes:
+        values = b""
+        for place in range(16):
+            shared = sha(request.model.id, request.beacon, question, place)
+            own = sha(self._device, shared)
+            values += (1000 + int.from_bytes(shared[:2], "big") % 4000 + own[0] % 3).to_bytes(3, "big")
+        return values
+
+
+class Simulation:
+    """A network that is run in memory. Nodes are named; each has its store in `folder`, so that it can come back."""
+
+    def __init__(self, folder: Path, hub: MemoryHub, clock: Clock, fixed: Genesis) -> None:
+        self.genesis = fixed
+        self.hub = hub
+        self.clock = clock
+        self.cores: dict[str, Core] = {}
+        self._folder = folder
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._gone: dict[str, trio.Event] = {}
+        self._nursery: trio.Nursery
+
+    async def start(self, name: str, evaluator: FixedEvaluator | None = None, *, waits_for: int = 1) -> None:
+        """Start a node; without an evaluator it writes the log."""
+        await self._nursery.start(self._live, name, evaluator, waits_for)
+
+    async def stop(self, name: str) -> None:
+        """End a node at this instant, as a kill would: nothing of it runs on, its store stays."""
+        self._scopes[name].cancel()
+        await self._gone[name].wait()
+
+    async def until(self, seconds: float) -> None:
+        """Let time pass until so many seconds after genesis."""
+        await self.clock.sleep_until(START + seconds)
+
+    def state(self, name: str) -> State:
+        """A node's state."""
+        return self.cores[name].replica.state
+
+    def board(self, name: str) -> bytes:
+        """A node's board, as bytes."""
+        return self.cores[name].replica.answers.bytes_of("leaderboard")
+
+    def finals(self, name: str) -> list[Final]:
+        """All final verdicts that a node knows."""
+        return [final for finals in self.state(name).verdicts for final in finals]
+
+    def codes(self, name: str) -> list[str]:
+        """What a node told its owner lately."""
+        return [activity.code for activity in self.cores[name].bulletin.activities]
+
+    async def _live(
+        self, name: str, evaluator: FixedEvaluator | None, waits_for: int, task_status: trio.TaskStatus[None]
+    ) -> None:
+        self._gone[name] = trio.Event()
+        bulletin = Bulletin(self.clock)
+        with trio.CancelScope() as self._scopes[name]:
+            async with (
+                self.hub.open(name) as network,
+                open_core(self.genesis, network, self._folder / f"{name}.sqlite", self.clock, bulletin) as core,
+                trio.open_nursery() as nursery,
+            ):
+                self.cores[name] = core
+                await nursery.start(core.run)
+                if evaluator:
+                    nursery.start_soon(self._dial, network)
+                    nursery.start_soon(scheduler(core, identity(name), evaluator).run)
+                else:
+                    nursery.start_soon(LogWriter(core, LOG_KEY, CHAIN_SEED, waits_for=waits_for).run)
+                task_status.started()
+                await trio.sleep_forever()
+        self._gone[name].set()
+
+    async def _dial(self, network: MemoryNetwork) -> None:
+        """Keep a connection to every other node that is up."""
+        while True:
+            connected = {peer.peer for peer in network.peers()}
+            for other in tuple(self.hub.networks.values()):
+                if other.peer not in connected | {network.peer}:
+                    with contextlib.suppress(Unreachable):
+                        await network.connect(other.addresses[0])
+            await trio.sleep(0.5)
+
+
+def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator) -> Scheduler:
+    batches = Batches(who, core.replica, core.store, core.gossiper, entropy=lambda n: sha(who.device.public)[:n])
+    return Scheduler(
+        who,
+        core.replica,
+        core.gossiper,
+        batches,
+        evaluator,
+        core.clock,
+        core.bulletin,
+        Pauses(core.bulletin),
+        lambda epoch: Profile(epoch, 4096, 4096, ("cpu",)),
+    )
+
+
+def identity(name: str) -> Identity:
+    return Identity(PrivateKey(sha("account", name)), PrivateKey(sha("device", name)))
+
+
+class Kit:
+    """What tests of networks are made of; a fixture, because test files cannot import each other."""
+
+    FixedEvaluator = FixedEvaluator
+    SKILLS = SKILLS
+    sha = staticmethod(sha)
+    model = staticmethod(model)
+    identity = staticmethod(identity)
+    genesis = staticmethod(genesis)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @asynccontextmanager
+    async def network(
+        self, evaluators: Mapping[str, FixedEvaluator], fixed: Genesis | None = None
+    ) -> AsyncIterator[Simulation]:
+        """A running bootstrap with these nodes, five seconds before genesis."""
+        inline.set(True)
+        async with open_memory_hub() as hub, trio.open_nursery() as nursery:
+            simulation = Simulation(self._folder, hub, Clock(START - 5), fixed or genesis())
+            simulation._nursery = nursery
+            await simulation.start("bootstrap", waits_for=len(evaluators))
+            for name, evaluator in evaluators.items():
+                await simulation.start(name, evaluator)
+            yield simulation
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Kit:
+    return Kit(tmp_path)

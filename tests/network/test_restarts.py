@@ -1,0 +1,127 @@
+"""Nodes that end at any instant and come back, partitions, and a log that is away: nothing is lost or said twice."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import trio.testing
+
+from protocol.lifecycle import TaskState
+from protocol.messages import Commitment, Result
+
+NAMES = ("ada", "ben", "cleo", "dan")
+MockClock = trio.testing.MockClock
+Kit = Any  # the class of conftest.py, which tests cannot import
+
+
+def honest(kit: Kit) -> dict[str, Any]:
+    return {name: kit.FixedEvaluator(kit.sha(name)) for name in NAMES}
+
+
+@pytest.mark.parametrize("instant", [2.5, 8.0, 20.0, 44.0, 47.0, 52.0, 58.0])
+async def test_a_node_that_comes_back_goes_on_where_it_was(kit: Kit, autojump_clock: MockClock, instant: float) -> None:
+    """Whenever it ends in an epoch: nothing is evaluated twice, and it never says two different things."""
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(60 + instant)
+        await network.stop("dan")
+        await network.until(60 + instant + 1)
+        await network.start("dan", evaluators["dan"])
+        await network.until(180 + 10)
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        dan = kit.identity("dan").account.public
+        second = [final for final in network.finals("ada") if final.epoch == 1]
+        assert {final.state for final in second} == {TaskState.DONE}
+        assert all(dan in final.agreeing for final in second), "its work of that epoch counts"
+        assert dan not in network.state("ada").opening.set_back
+        assert max(Counter(evaluators["dan"].evaluated).values()) == 1, "nothing is evaluated twice"
+
+
+async def test_who_was_away_catches_up_with_everything(kit: Kit, autojump_clock: MockClock) -> None:
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(30)
+        await network.stop("dan")
+        await network.until(4 * 60 + 20)
+        await network.start("dan", evaluators["dan"])
+        await network.until(4 * 60 + 30)
+        assert network.board("dan") == network.board("ada")
+        assert network.state("dan").digest() == network.state("ada").digest()
+
+
+async def test_a_newcomer_needs_nothing_but_the_genesis(kit: Kit, autojump_clock: MockClock) -> None:
+    async with kit.network(honest(kit)) as network:
+        await network.until(2 * 60 + 20)
+        await network.start("eve", kit.FixedEvaluator(kit.sha("eve")))
+        await network.until(4 * 60 + 20)
+        assert network.board("eve") == network.board("ada")
+        eve = kit.identity("eve").account.public
+        last = [final for final in network.finals("ada") if final.epoch == 3]
+        assert any(eve in final.agreeing for final in last), "asked from the second mark after it came"
+
+
+async def test_without_the_bootstrap_work_goes_on_and_none_of_it_is_lost(kit: Kit, autojump_clock: MockClock) -> None:
+    async with kit.network(honest(kit)) as network:
+        await network.until(70)
+        await network.stop("bootstrap")
+        await network.until(7 * 60 + 10)
+        assert "LEADERLESS" in network.codes("ada")
+        assert network.state("ada").last_closed == 0
+        await network.start("bootstrap", waits_for=0)
+        await network.until(9 * 60 + 10)
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        by_epoch = {epoch: {f.state for f in network.finals("ada") if f.epoch == epoch} for epoch in range(8)}
+        assert by_epoch == {epoch: {TaskState.DONE} for epoch in range(8)}
+
+
+async def test_a_mark_that_comes_late_waits_for_the_next_epoch(kit: Kit, autojump_clock: MockClock) -> None:
+    async with kit.network(honest(kit)) as network:
+        await network.until(70)
+        await network.stop("bootstrap")
+        await network.until(120 + 20)
+        await network.start("bootstrap", waits_for=0)
+        await network.until(120 + 50)
+        assert network.state("ada").opening.epoch == 1, "epoch 2 stays leaderless: its grace is over"
+        await network.until(180 + 10)
+        assert network.state("ada").opening.epoch == 3
+        assert {final.epoch for final in network.finals("ada")} == {0, 1, 2}
+
+
+async def test_a_partition_heals_without_trace(kit: Kit, autojump_clock: MockClock) -> None:
+    """Two nodes are cut off for an epoch's evaluation and come back before the sealing: everybody counts."""
+    async with kit.network(honest(kit)) as network:
+        await network.until(61)
+        network.hub.partition(("bootstrap", "ada", "ben"), ("cleo", "dan"))
+        await network.until(60 + 35)
+        network.hub.heal()
+        await network.until(120 + 10)
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        finals = [final for final in network.finals("ada") if final.epoch == 1]
+        assert [len(final.agreeing) for final in finals] == [4] * 6
+
+
+async def test_gossip_that_loses_half_of_everything_is_made_good(kit: Kit, autojump_clock: MockClock) -> None:
+    async with kit.network(honest(kit)) as network:
+        network.hub.loses = lambda sender, receiver, data: kit.sha(sender, receiver, data)[0] < 128
+        await network.until(3 * 60 + 10)
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        assert [final.state for final in network.finals("ada")] == [TaskState.DONE] * 18
+        assert all(len(final.agreeing) == 4 for final in network.finals("ada"))
+
+
+async def test_what_is_revealed_is_what_was_stored_before(
+    kit: Kit, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that ends between signing and sending says the same when it is back: one commitment, one result."""
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(60 + 49)
+        await network.stop("dan")
+        await network.start("dan", evaluators["dan"])
+        await network.until(120 + 10)
+        spoken: Counter[type] = Counter()
+        device = kit.identity("dan").device.public
+        for envelope in network.cores["ada"].replica.held.values():
+            if envelope.signer == device and getattr(envelope.message, "epoch", None) == 1:
+                spoken[type(envelope.message)] += 1
+        assert spoken[Commitment] == spoken[Result] == 1
