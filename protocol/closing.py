@@ -3,6 +3,7 @@
 Credit, quota, set-backs and turns read final verdicts only, and a final verdict is never computed again.
 """
 
+import struct
 from collections import Counter
 
 from msgspec.structs import replace
@@ -84,14 +85,14 @@ class _Reward:
 
 
 def _close(state: State, where: Gathering) -> None:
-    finals = []
+    finals, entries = [], []
     reward = _Reward()
     for task in where.plan.tasks.values():
         said = where.statements.get(task.id, {})
         verdict = decide(task, said, state.parameters.dispersion)
         final = _final(state, task, verdict, committed=any(s.commitments for s in said.values()))
         finals.append(final)
-        state.history = digest("peerboard/history/1", state.history, final, verdict.medians)
+        entries.append(_entry(final, verdict))
         if task.purpose is Purpose.REGULAR:
             state.standings.setdefault(task.subject, Standing()).newest = final.state
             _take_turn(state, task, final)
@@ -99,9 +100,24 @@ def _close(state: State, where: Gathering) -> None:
             _score(state, task, verdict, final)
             reward.add(verdict, _credit(state, task))
     reward.pay(state)
+    state.history = digest("peerboard/history/1", state.history, where.plan.epoch, tuple(entries))
     if finals:
         state.verdicts.append(tuple(finals))
         state.recent.update((final.task, final) for final in finals)
+
+
+def _entry(final: Final, verdict: Verdict) -> tuple[object, ...]:
+    """A verdict as it enters the history; accounts and medians (two bytes each) are joined, in order."""
+    return (
+        final.task,
+        final.state,
+        final.total,
+        final.failure,
+        b"".join(final.counted),
+        b"".join(final.agreeing),
+        b"".join(verdict.earning),
+        struct.pack(f">{len(verdict.medians)}H", *verdict.medians),
+    )
 
 
 def _final(state: State, task: Task, verdict: Verdict, *, committed: bool) -> Final:

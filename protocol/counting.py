@@ -14,12 +14,13 @@ All of it depends on the *set* of statements only: no order, no duplicates, no c
 
 import itertools
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from operator import add
 
 from msgspec import Struct
 
-from protocol import fingerprint
+from protocol.agreement import Agreement
 from protocol.failures import Failure
+from protocol.fingerprint import BYTES_PER_QUESTION
 from protocol.lifecycle import Event
 from protocol.messages import SEEN_BYTES, TaskResult
 from protocol.tasks import Task
@@ -72,7 +73,7 @@ class Verdict(Struct, frozen=True):
     firm: tuple[int, ...] = ()
 
 
-class _Paper(Struct, frozen=True, dict=True):
+class _Paper(Struct, frozen=True):
     """A valid result of one rank."""
 
     rank: int
@@ -81,45 +82,49 @@ class _Paper(Struct, frozen=True, dict=True):
     saw: tuple[bytes, ...]
     result: TaskResult
 
-    @cached_property
-    def vector(self) -> fingerprint.Vector:
-        return fingerprint.decode(self.result.fingerprint or b"")
-
     @property
     def outcomes(self) -> tuple[int, ...]:
         return self.result.outcomes or ()
 
-    def near_tie(self, question: int) -> bool:
-        bits = self.result.near_ties or b""
-        return bool(bits[question // 8] >> (7 - question % 8) & 1)
+    @property
+    def near_ties(self) -> bytes:
+        return self.result.near_ties or b""
 
 
 def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) -> Verdict:
     """The verdict on a task from what each account said; `dispersion` per mille (a network parameter)."""
     papers = _valid(task, statements)
-    counted = [paper for paper in papers if paper.rank < task.assigned and _witnessed(task, paper, papers)]
+    witnessed = _witnessed(task, papers)
+    counted = [paper for paper in witnessed if paper.rank < task.assigned]
     valid_accounts, counted_accounts = _accounts(papers), _accounts(counted)
     if len(counted) < task.quorum or not task.assigned:
         return Verdict(Event.CLOSED_SHORT, valid_accounts, counted_accounts)
     if failure := _common_failure(counted):
         return Verdict(Event.CLOSED_FAILED, valid_accounts, counted_accounts, failure=failure)
-    agreeing = _agreeing(task, [paper for paper in counted if paper.result.failure is None])
+    evaluated = [paper for paper in witnessed if paper.result.failure is None]
+    fingerprints = Agreement([paper.result.fingerprint or b"" for paper in evaluated], task.tolerance)
+    largest = fingerprints.largest(sum(paper.rank < task.assigned for paper in evaluated))
+    agreeing = _followers(task, [evaluated[index] for index in largest])
     enough = len(agreeing) >= task.quorum and 2 * len(agreeing) > len(counted)
-    if not enough or not _close_together(task, agreeing, dispersion):
+    firm = _firm_questions(task, agreeing)
+    if not enough or not _close_together(firm, agreeing, dispersion):
         return Verdict(Event.CLOSED_SPLIT, valid_accounts, counted_accounts, _accounts(agreeing))
-    spares = [p for p in papers if p.rank >= task.assigned and p.result.failure is None]
-    earning = [*agreeing, *(spare for spare in spares if _joins(task, spare, agreeing, papers))]
-    medians = _medians(task, agreeing)
-    totals = sorted(sum(paper.outcomes) for paper in agreeing)
+    medians = _medians(agreeing)
+    members = [index for index in largest if evaluated[index] in agreeing]
+    spares = [
+        paper
+        for index, paper in enumerate(evaluated)
+        if paper.rank >= task.assigned and fingerprints.joins(index, members) and _follows(task, paper, medians, firm)
+    ]
     return Verdict(
         Event.CLOSED_DONE,
         valid_accounts,
         counted_accounts,
         _accounts(agreeing),
-        _accounts(earning),
+        _accounts([*agreeing, *spares]),
         medians,
-        lower_median(totals),
-        firm=tuple(_firm_questions(task, agreeing)),
+        lower_median(sum(paper.outcomes) for paper in agreeing),
+        firm=tuple(firm),
     )
 
 
@@ -165,7 +170,7 @@ def is_consistent(task: Task, result: TaskResult) -> bool:
         and len(result.margins or ()) == count
         and len(near_ties) * 8 == count + padding
         and (near_ties[-1] & ((1 << padding) - 1)) == 0
-        and len(result.fingerprint or b"") == count * fingerprint.BYTES_PER_QUESTION
+        and len(result.fingerprint or b"") == count * BYTES_PER_QUESTION
     )
 
 
@@ -173,7 +178,9 @@ def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:
     papers = []
     for rank, account in enumerate(task.ranking):
         said = statements.get(account)
-        if said is None or len(said.commitments) != 1 or len({revealed.id for revealed in said.results}) != 1:
+        if said is None or len(said.commitments) != 1 or not said.results:
+            continue
+        if len(said.results) > 1 and len({revealed.id for revealed in said.results}) > 1:
             continue
         (committed,), revealed = said.commitments, said.results[0]
         opens = revealed.commitment == committed.id and revealed.digest == committed.digest
@@ -182,66 +189,75 @@ def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:
     return papers
 
 
-def _witnessed(task: Task, paper: _Paper, papers: Iterable[_Paper]) -> bool:
-    start = paper.commitment[:SEEN_BYTES]
-    others = (other for other in papers if other.account != paper.account)
-    witnesses = sum(1 for other in others if len(other.saw) > paper.rank and other.saw[paper.rank] == start)
-    return witnesses >= task.quorum - 1
+def _witnessed(task: Task, papers: list[_Paper]) -> list[_Paper]:
+    """Those whose commitment at least K-1 others say they saw (rule 2)."""
+    starts = [b""] * len(task.ranking)
+    for paper in papers:
+        starts[paper.rank] = paper.commitment[:SEEN_BYTES]
+    everything = tuple(starts)
+    witnesses = [0] * len(starts)
+    for paper in papers:
+        if paper.saw == everything:
+            witnesses = [count + 1 for count in witnesses]
+        else:
+            seen = [saw == start for saw, start in zip(paper.saw, starts, strict=False)]
+            witnesses[: len(seen)] = map(add, witnesses, seen)
+        witnesses[paper.rank] -= paper.rank < len(paper.saw) and paper.saw[paper.rank] == starts[paper.rank]
+    return [paper for paper in papers if witnesses[paper.rank] >= task.quorum - 1]
 
 
 def _common_failure(counted: list[_Paper]) -> Failure | None:
-    failures = [paper.result.failure for paper in counted]
+    failures = [paper.result.failure for paper in counted if paper.result.failure is not None]
+    if not failures:
+        return None
     for failure in Failure:
         if failure.of_model and 2 * failures.count(failure) > len(counted):
             return failure
     return None
 
 
-def _agreeing(task: Task, papers: list[_Paper]) -> list[_Paper]:
-    """Rule 3; `papers` in the order of their ranks, which is the canonical order."""
-    clique = fingerprint.largest_agreeing([paper.vector for paper in papers], task.tolerance)
-    together = [papers[index] for index in clique]
-    if not together:
-        return []
-    medians, firm = _medians(task, together), _firm_questions(task, together)
+def _followers(task: Task, together: list[_Paper]) -> list[_Paper]:
+    """Those whose outcomes do not differ too often from the set's medians (rule 3)."""
+    if len({paper.outcomes for paper in together}) <= 1:
+        return together
+    medians, firm = _medians(together), _firm_questions(task, together)
     return [paper for paper in together if _follows(task, paper, medians, firm)]
 
 
 def _follows(task: Task, paper: _Paper, medians: tuple[int, ...], firm: list[int]) -> bool:
+    if paper.outcomes == medians:
+        return True
     apart = sum(1 for q in firm if abs(paper.outcomes[q] - medians[q]) > task.outcome_tolerance)
     return 10 * apart <= max(10, len(firm))
 
 
 def _firm_questions(task: Task, papers: list[_Paper]) -> list[int]:
     """The questions that most of the set do not mark near tie."""
+    marked = [paper.near_ties for paper in papers if any(paper.near_ties)]
+    if not marked:
+        return list(range(len(task.questions)))
     return [
         question
         for question in range(len(task.questions))
-        if 2 * sum(not paper.near_tie(question) for paper in papers) > len(papers)
+        if 2 * sum(bits[question // 8] >> (7 - question % 8) & 1 for bits in marked) < len(papers)
     ]
 
 
-def _medians(task: Task, papers: list[_Paper]) -> tuple[int, ...]:
-    return tuple(lower_median(paper.outcomes[question] for paper in papers) for question in range(len(task.questions)))
+def _medians(papers: list[_Paper]) -> tuple[int, ...]:
+    if len({paper.outcomes for paper in papers}) == 1:
+        return papers[0].outcomes
+    middle = (len(papers) - 1) // 2
+    return tuple(sorted(values)[middle] for values in zip(*(paper.outcomes for paper in papers), strict=True))
 
 
-def _close_together(task: Task, agreeing: list[_Paper], dispersion: int) -> bool:
-    firm = _firm_questions(task, agreeing)
+def _close_together(firm: list[int], agreeing: list[_Paper], dispersion: int) -> bool:
     sums = [sum(paper.outcomes[question] for question in firm) for paper in agreeing]
     return max(sums) - min(sums) <= dispersion * len(firm)
 
 
-def _joins(task: Task, spare: _Paper, agreeing: list[_Paper], papers: list[_Paper]) -> bool:
-    """Whether a spare's result passes rule 2 and agrees with every one of the agreeing."""
-    if not _witnessed(task, spare, papers):
-        return False
-    if not all(fingerprint.agree(spare.vector, paper.vector, task.tolerance) for paper in agreeing):
-        return False
-    return _follows(task, spare, _medians(task, agreeing), _firm_questions(task, agreeing))
-
-
 def _accounts(papers: Iterable[_Paper]) -> tuple[bytes, ...]:
-    return tuple(paper.account for paper in sorted(papers, key=lambda paper: paper.rank))
+    """In the order of ranks, in which papers always come."""
+    return tuple(paper.account for paper in papers)
 
 
 def merge(parts: Iterable[Mapping[bytes, Statements]]) -> dict[bytes, Statements]:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from protocol.counting import Committed, Revealed, Statements
-from protocol.messages import Commitment, Result, commitment_digest
+from protocol.envelope import Envelope
+from protocol.messages import Commitment, Result
+from protocol.opening import opened_digest
 from protocol.plan import Plan
 from protocol.rejections import Rejection
 
@@ -48,14 +50,15 @@ class Gathering:
                 said[account] = Statements(known.commitments | committed, known.results)
         return None
 
-    def add_result(self, envelope_id: bytes, account: bytes, message: Result) -> Rejection | None:
-        """Take a result in; the reason why it has no effect, or None."""
+    def add_result(self, envelope: Envelope, account: bytes, message: Result) -> Rejection | None:
+        """Take a result in, which is the envelope's message; the reason why it has no effect, or None."""
         if message.ground != self.plan.ground:
             return Rejection.VOID_OTHER_GROUND
         tasks = self._ranked(account, (result.task for result in message.tasks))
         if not tasks:
             return Rejection.VOID_NOT_A_RUNNER
-        digest = commitment_digest(self._network, account, message)
+        digest = opened_digest(self._network, account, envelope, message)
+        envelope_id, commitment = envelope.id, message.commitment
         fresh = False
         for number, result in enumerate(message.tasks):
             if result.task not in tasks:
@@ -65,7 +68,7 @@ class Gathering:
             if len(known.results) >= MOST_PER_ACCOUNT or any(r.id == envelope_id for r in known.results):
                 continue
             saw = message.saw[number] if number < len(message.saw) else ()
-            revealed = (*known.results, Revealed(envelope_id, message.commitment, digest, result, saw))
+            revealed = (*known.results, Revealed(envelope_id, commitment, digest, result, saw))
             if len(revealed) > 1:
                 revealed = tuple(sorted(revealed, key=lambda item: item.id))
             said[account] = Statements(known.commitments, revealed)
@@ -115,14 +118,14 @@ class ClosedGathering:
     mark: int
     waiting: dict[bytes, dict[bytes, bytes]]
 
-    def open_late(self, account: bytes, message: Result) -> Rejection:
+    def open_late(self, envelope: Envelope, account: bytes, message: Result) -> Rejection:
         """Take a late reveal in: `VOID_LATE` where it opens what the account had left, else why it does not."""
         if message.ground != self.ground:
             return Rejection.VOID_OTHER_GROUND
         waiting = self.waiting.get(account, {})
         if message.commitment not in waiting:
             return Rejection.VOID_NO_COMMITMENT
-        if waiting[message.commitment] != commitment_digest(self.network, account, message):
+        if waiting[message.commitment] != opened_digest(self.network, account, envelope, message):
             return Rejection.VOID_DOES_NOT_OPEN
         del waiting[message.commitment]
         if not waiting:

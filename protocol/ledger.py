@@ -115,7 +115,7 @@ def _result(state: State, envelope: Envelope, message: Result) -> Rejection | No
     where = gathering(state, message.epoch)
     if where is None:
         return Rejection.VOID_NO_OPEN_EPOCH
-    return where.add_result(envelope.id, key, message)
+    return where.add_result(envelope, key, message)
 
 
 def _why_no_runner(state: State, device: bytes) -> Rejection:
@@ -130,7 +130,7 @@ def _late(state: State, envelope: Envelope, message: Result) -> Rejection:
     if key is None:
         return Rejection.VOID_NOT_DELEGATED
     where = state.closed[message.epoch]
-    reason = where.open_late(key, message)
+    reason = where.open_late(envelope, key, message)
     account = state.accounts.get(key)
     if reason is Rejection.VOID_LATE and account and key not in where.waiting:
         missed = {epoch: mark for epoch, mark in account.missed.items() if epoch != message.epoch}

@@ -110,7 +110,7 @@ class Overlay:
             where = self._gatherings[message.epoch] = Gathering(self._state.genesis.id, plan)
         if isinstance(message, Commitment):
             return where.add_commitment(envelope.id, account, message)
-        return where.add_result(envelope.id, account, message)
+        return where.add_result(envelope, account, message)
 
     def _claim(self, device: bytes, message: Claim) -> Rejection | None:
         if device not in self._state.devices:

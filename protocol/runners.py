@@ -6,7 +6,7 @@ that an account's tasks share downloads.
 
 from collections.abc import Iterable, Mapping, Set
 
-from protocol.hashing import digest
+from protocol.hashing import digests_of
 from protocol.parameters import Parameters
 from protocol.tasks import Purpose
 
@@ -33,8 +33,10 @@ def ranking(
     in this order is asked, and with `one_unattested` likewise of all accounts without attestation.
     """
 
+    number = digests_of("peerboard/rank/1", beacon, model, purpose)
+
     def place(account: bytes) -> tuple[bool, bool, bytes]:
-        return account in set_back, account in behind, digest("peerboard/rank/1", beacon, model, purpose, account)
+        return account in set_back, account in behind, number(account)
 
     order = sorted((account for account in set(candidates) if account not in excluded), key=place)
     first: dict[bytes | None, bytes] = {}

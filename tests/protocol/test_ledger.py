@@ -264,3 +264,45 @@ def test_a_void_entry_changes_nothing_but_the_log(world: World) -> None:
     assert world.log(void) is Rejection.VOID_NOT_DELEGATED
     twin.frontier = world.state.frontier
     assert twin.digest() == world.state.digest()
+
+
+def test_a_salt_that_was_chosen_at_the_reveal_opens_nothing_and_moves_no_beacon(world: World) -> None:
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    cheat = next(r for r in results if r.signer == world.device("dan").public)
+    world.log(*commitments, *(r for r in results if r is not cheat))
+    beacons = set()
+    for salt in (b"1" * 32, b"2" * 32):
+        twin = world.refold()
+        ledger.append(twin, world.seal("dan", replace(cheat.message, salt=salt)))
+        ledger.append(twin, seal(world.log_key, world.genesis.id, ledger.next_mark(twin, 1, world.chain[1])))
+        beacons.add(twin.opening.beacon)
+        assert twin.accounts[world.account("dan").public].missed == {0: 1}, "what he committed to was never opened"
+    assert len(beacons) == 1
+
+
+def test_a_leaderless_epoch_brings_no_setback(world: World) -> None:
+    world.epoch(0, PEOPLE)
+    commitments, _ = world.statements(world.plan(1), PEOPLE)
+    world.log(*commitments)
+    world.mark(2)
+    assert all(not account.missed for account in world.state.accounts.values())
+    assert [finals[0].epoch for finals in world.state.verdicts] == [0, 1]
+
+
+def test_a_late_reveal_counts_within_two_closes_however_long_an_outage_lies_between(world: World) -> None:
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), PEOPLE)
+    late = [r for r in results if r.signer in {world.device(name).public for name in ("cleo", "dan")}]
+    world.log(*commitments, *(r for r in results if r not in late))
+    world.mark(20)
+    dan, cleo = world.account("dan").public, world.account("cleo").public
+    assert world.state.accounts[dan].missed == {0: 1}
+    garbled = world.seal("dan", replace(late[0].message, salt=bytes(32)))
+    assert world.log(garbled) in {Rejection.VOID_DOES_NOT_OPEN, Rejection.VOID_NO_COMMITMENT}
+    world.mark(40)
+    assert world.log(next(r for r in late if r.signer == world.device("dan").public)) is Rejection.VOID_LATE
+    assert world.state.accounts[dan].missed == {}
+    world.mark(41)
+    assert world.log(next(r for r in late if r.signer == world.device("cleo").public)) is Rejection.VOID_NO_OPEN_EPOCH
+    assert world.state.accounts[cleo].missed == {0: 1}

@@ -1,0 +1,120 @@
+"""Which of a task's fingerprints agree pairwise: exactly what `fingerprint` defines, with less work.
+
+Spread and distance are both measured in the same norm: the spread of a vector differs from that of another by at most
+their distance, and the distance of two by at most the sum of their distances from a third. So the distances from one
+reference mostly settle all pairs; only what they leave open is computed pair by pair.
+"""
+
+import itertools
+import struct
+from collections.abc import Sequence
+from operator import sub
+
+from protocol.fingerprint import BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
+
+Row = list[tuple[int, int]]
+"""For each fingerprint: its distance from the reference, and that of the question that is furthest apart."""
+
+
+class Agreement:
+    """Fingerprints (as they are encoded, all of the same length) in canonical order, by index."""
+
+    def __init__(self, fingerprints: Sequence[bytes], tolerance: int) -> None:
+        self._vectors = [_unpack(data) for data in fingerprints]
+        self._tolerance = tolerance
+        self._questions = len(self._vectors[0]) // VALUES_PER_QUESTION if fingerprints else 0
+        self._least = SMALLEST_MEAN_SPREAD * self._questions * VALUES_PER_QUESTION
+        self._rows: dict[int, Row] = {}
+        self._spreads: dict[int, int] = {}
+
+    def largest(self, count: int) -> tuple[int, ...]:
+        """The largest set of the first `count` that agree pairwise.
+
+        Ties: least total distance, then canonical order. A set of one agrees with itself only if it has entropy.
+        """
+        for reference in range(count):
+            row = self._row(reference)
+            bound = self._tolerance * self._spread(reference)
+            near = [index for index in range(count) if 1000 * row[index][0] <= bound]
+            if 2 * len(near) <= count or not self._surely_agree(reference, near):
+                continue
+            if all(self._surely_apart(reference, near, index) for index in range(count) if index not in near):
+                return tuple(near)  # everybody else agrees with none of these, and is in the minority
+        return self._searched(count)
+
+    def joins(self, index: int, members: Sequence[int]) -> bool:
+        """Whether one agrees with every one of `members`, which agree pairwise."""
+        for reference in members:
+            if reference in self._rows:
+                if self._surely_agree(reference, [*members, index]):
+                    return True
+                if self._surely_apart(reference, members, index):
+                    return False
+        return all(self.agree(index, member) for member in members)
+
+    def agree(self, first: int, second: int) -> bool:
+        """Two of them, by the definition."""
+        smaller = min(self._spread(first), self._spread(second))
+        total, worst = self._distance(first, second)
+        return self._questions > 0 and self._within(total, worst, smaller)
+
+    def _within(self, total: int, worst: int, smaller: int) -> bool:
+        allowed = self._tolerance * smaller
+        return smaller >= self._least and 1000 * total <= allowed and 2000 * self._questions * worst <= 3 * allowed
+
+    def _surely_agree(self, reference: int, group: Sequence[int]) -> bool:
+        """All pairs of the group agree, as far as the distances from the reference can tell."""
+        row = self._rows[reference]
+        totals = sorted(row[index][0] for index in group)
+        worst = sorted(row[index][1] for index in group)
+        return self._within(sum(totals[-2:]), sum(worst[-2:]), self._spread(reference) - totals[-1])
+
+    def _surely_apart(self, reference: int, group: Sequence[int], index: int) -> bool:
+        """One agrees with none of the group, as far as the distances from the reference can tell."""
+        row = self._rows[reference]
+        reach = max(row[member][0] for member in group)
+        return 1000 * (row[index][0] - reach) > self._tolerance * (self._spread(reference) + reach)
+
+    def _searched(self, count: int) -> tuple[int, ...]:
+        pairs = {pair for pair in itertools.combinations(range(count), 2) if self.agree(*pair)}
+        for size in range(count, 1, -1):
+            found = [
+                members
+                for members in itertools.combinations(range(count), size)
+                if all(pair in pairs for pair in itertools.combinations(members, 2))
+            ]
+            if found:
+                return min(found, key=lambda members: (self._total(members), members))
+        return next(((index,) for index in range(count) if self.agree(index, index)), ())
+
+    def _total(self, members: tuple[int, ...]) -> int:
+        return sum(self._distance(i, j)[0] for i, j in itertools.combinations(members, 2))
+
+    def _row(self, reference: int) -> Row:
+        if reference not in self._rows:
+            self._rows[reference] = [self._distance(reference, index) for index in range(len(self._vectors))]
+        return self._rows[reference]
+
+    def _distance(self, first: int, second: int) -> tuple[int, int]:
+        gaps = list(map(abs, map(sub, self._vectors[first], self._vectors[second])))
+        step = VALUES_PER_QUESTION
+        questions = [sum(gaps[start : start + step]) for start in range(0, len(gaps), step)]
+        return sum(questions), max(questions, default=0)
+
+    def _spread(self, index: int) -> int:
+        """Sum of the distances of all values from their upper median."""
+        if index not in self._spreads:
+            values = sorted(self._vectors[index])
+            half = len(values) // 2
+            upper = sum(values[-half:]) if half else 0
+            self._spreads[index] = upper - sum(values[:half])
+        return self._spreads[index]
+
+
+def _unpack(data: bytes) -> tuple[int, ...]:
+    """All values in a row: three bytes each, big-endian."""
+    count = len(data) // BYTES_PER_VALUE
+    wide = bytearray(4 * count)
+    for place in range(BYTES_PER_VALUE):
+        wide[place + 1 :: 4] = data[place::BYTES_PER_VALUE]
+    return struct.unpack(f">{count}I", wide)
