@@ -14,19 +14,13 @@ SOURCES = [path for path in Path(protocol.__path__[0]).glob("*.py") if path.name
 
 
 def _given(tree: ast.AST) -> Iterator[str]:
-    """Members that a function raises, returns or yields; not those that are only compared with."""
-    for node in ast.walk(tree):
-        gives = isinstance(node, ast.Raise | ast.Return | ast.Yield) or _makes_rejected(node)
-        if gives:
-            yield from (part.attr for part in ast.walk(node) if _is_member(part))
-
-
-def _makes_rejected(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rejected"
-
-
-def _is_member(node: ast.AST) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Rejection"
+    """Members that code raises, returns or hands on; not those that a value is only compared with."""
+    if isinstance(tree, ast.Compare | ast.Set | ast.MatchValue):
+        return
+    if isinstance(tree, ast.Attribute) and isinstance(tree.value, ast.Name) and tree.value.id == "Rejection":
+        yield tree.attr
+    for node in ast.iter_child_nodes(tree):
+        yield from _given(node)
 
 
 def test_every_reason_is_given_somewhere() -> None:
