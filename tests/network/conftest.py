@@ -205,6 +205,9 @@ def identity(name: str) -> Identity:
     return Identity(PrivateKey(sha("account", name)), PrivateKey(sha("device", name)))
 
 
+Evaluators = Mapping[str, FixedEvaluator]
+
+
 class Kit:
     """What tests of networks are made of; a fixture, because test files cannot import each other."""
 
@@ -219,9 +222,7 @@ class Kit:
         self._folder = folder
 
     @asynccontextmanager
-    async def network(
-        self, evaluators: Mapping[str, FixedEvaluator], fixed: Genesis | None = None
-    ) -> AsyncIterator[Simulation]:
+    async def network(self, evaluators: Evaluators, fixed: Genesis | None = None) -> AsyncIterator[Simulation]:
         """A running bootstrap with these nodes, five seconds before genesis."""
         inline.set(True)
         async with open_memory_hub() as hub, trio.open_nursery() as nursery:
