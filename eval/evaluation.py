@@ -19,6 +19,7 @@ from eval.header import Header, HeaderRefused, read_header
 from eval.job import FAST, LARGEST_MARGIN, Job, Outcome, Progress
 from eval.memory import check_loading, plan_context
 from eval.model import LoadedModel
+from eval.peft import check_base
 from eval.questions import Offered
 from eval.scorers import largest, lead
 from eval.slots import best_slots
@@ -187,6 +188,7 @@ def _adapters(job: Job, base: Base) -> list[Scaled]:
             raise EvaluationError(Failure.ADAPTER_REFUSED, f"{name} is for {header.architecture} models.")
         if not isinstance(alpha, float) or not math.isfinite(alpha):
             raise EvaluationError(Failure.ADAPTER_REFUSED, f"{name} has no finite alpha.")
+        check_base(header, job.base_sha256)
         found.append(Scaled(base.model.adapter(Path(adapter.path), adapter.sha256), adapter.scale / 1000))
     return found
 
