@@ -4,8 +4,9 @@
 
 A network of 200 nodes and 1,000 models on 100 bases works through epochs of 1,000 tasks: seven runners each, whose
 fingerprints differ a little, in batches of up to 60 results, as they come. Envelopes are made beforehand and have no
-signature (checking it is another figure), so that only the fold is measured: commitments, results and marks, in CPU time. Limits:
-30,000 results a second, 99 % of the result batches within 2 ms at the end of a million results, 200 bytes a result.
+signature (checking it is another figure), so that only the fold is measured, in CPU time: commitments, results and
+marks. Limits: 30,000 results a second, 99 % of the result batches within 2 ms at the end of a million results, 200
+bytes a result.
 Exits with 1 where a limit is missed.
 """
 

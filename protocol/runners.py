@@ -39,6 +39,8 @@ def ranking(
         return account in set_back, account in behind, number(account)
 
     order = sorted((account for account in set(candidates) if account not in excluded), key=place)
+    if not persons and not one_unattested:
+        return tuple(order)
     first: dict[bytes | None, bytes] = {}
     for account in order:
         person = (persons or {}).get(account, None if one_unattested else account)
