@@ -1,14 +1,28 @@
 import contextlib
+import hashlib
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
 
 from protocol import cbor
 from protocol.envelope import MAX_BYTES, open_envelope, seal
-from protocol.messages import Commitment, Profile, Unknown
+from protocol.messages import (
+    STRUCTS,
+    Commitment,
+    Delegation,
+    Profile,
+    Succession,
+    Unknown,
+    consent_to,
+    succession_consent,
+)
 from protocol.rejections import Rejected, Rejection
 from protocol.signing import PrivateKey
+from tests.protocol.message_values import values
 
 NETWORK = b"n" * 32
 KEY = PrivateKey(b"k" * 32)
@@ -74,10 +88,42 @@ def test_limits_are_part_of_validity() -> None:
     assert refused.value.reason is Rejection.TOO_LARGE
 
 
+@pytest.mark.parametrize("struct", STRUCTS.values(), ids=lambda struct: struct.__name__)
+@given(data=st.data())
+def test_every_message_is_sealed_as_another_library_would(struct: type[Struct], data: st.DataObject) -> None:
+    message = data.draw(values(struct))
+    sealed = seal(KEY, NETWORK, message)
+    protected, unprotected, payload, signature = cbor2.loads(sealed.data).value
+    assert (cbor2.loads(protected), unprotected) == ({1: -19, 4: KEY.public}, {})
+    signed = cbor2.dumps(["Signature1", protected, NETWORK, payload])
+    assert hashlib.sha256(signed).digest() == sealed.id
+    assert KEY.sign(signed) == signature
+    assert open_envelope(sealed.data, NETWORK, check_signature=False) == sealed
+    assert _sign(payload) == sealed.data
+
+
+def test_a_device_has_to_consent() -> None:
+    device = PrivateKey(b"d" * 32)
+    good = Delegation(device.public, device.sign(consent_to(NETWORK, KEY.public)))
+    assert open_envelope(seal(KEY, NETWORK, good).data, NETWORK).message == good
+    with pytest.raises(Rejected) as refused:
+        open_envelope(seal(device, NETWORK, good).data, NETWORK)
+    assert refused.value.reason is Rejection.BAD_SIGNATURE
+
+
+def test_a_new_log_key_has_to_consent_to_its_chain() -> None:
+    new = PrivateKey(b"e" * 32)
+    consent = new.sign(succession_consent(NETWORK, KEY.public, new.public, b"a" * 32, 100))
+    good = Succession(new.public, b"a" * 32, 100, consent)
+    assert open_envelope(seal(KEY, NETWORK, good).data, NETWORK).message == good
+    for other in (replace(good, chain_length=101), replace(good, chain_anchor=b"b" * 32)):
+        with pytest.raises(Rejected) as refused:
+            open_envelope(seal(KEY, NETWORK, other).data, NETWORK)
+        assert refused.value.reason is Rejection.BAD_SIGNATURE
+
+
 def _sign(payload: bytes) -> bytes:
     """A well-formed envelope around any payload."""
-    import cbor2
-
     protected = cbor.encode({1: -19, 4: KEY.public})
     signed = cbor.encode(("Signature1", protected, NETWORK, payload))
     return cbor2.dumps(cbor2.CBORTag(18, [protected, {}, payload, KEY.sign(signed)]), canonical=True)
