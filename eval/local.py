@@ -6,6 +6,7 @@ Blocking functions over the same jobs, child process and scorers that a network'
 import hashlib
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from msgspec import Struct
 
 from eval.benchmarks import find
 from eval.client import open_worker
+from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, threads_for, usable_cores
 from eval.demo import catalogue
 from eval.evaluation import checked_header
 from eval.failing import EvaluationError
+from eval.header import Header
 from eval.hub import questions_ready
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
 from eval.outputs import read_outputs, score_outputs
+from eval.peft import convert, folder_of, is_peft
 from eval.scorers import RIGHT
 from eval.transcripts import write_transcripts
 from protocol.definitions import Benchmark
@@ -60,8 +64,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluates a packaged model (by name) or a GGUF file (by path) on `samples` questions; a plain dictionary.
 
-    `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`). The questions are
-    the first of the order that `seed` gives; 0 is the order everybody gets who names none. Raises `EvaluationError`.
+    `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`); a folder or a file
+    of safetensors is a PEFT adapter, which is converted for this base. The questions are the first of the order that
+    `seed` gives; 0 is the order everybody gets who names none. Raises `EvaluationError`.
     """
     chosen = choose(model, loras)
     entry = find(benchmark)
@@ -72,24 +77,51 @@ def evaluate(
     definition = entry.definition
     beacon = seed.to_bytes(32, "big")
     asked = question_order(beacon, definition.dataset.content, definition.dataset.questions, samples)
-    job = Job(
-        base=str(chosen.base.resolve()),
-        base_sha256=_sha256(chosen.base),
-        benchmark=definition.name,
-        questions=asked,
-        adapters=tuple(AdapterFile(str(path.resolve()), _sha256(path), scale) for path, scale in chosen.adapters),
-        threads=threads or threads_for(header.parameters, usable_cores()),
-        memory_limit=memory_limit or _memory_limit(),
-        time_limit=time_limit,
-        data_folder=str(folder.resolve()) if folder else None,
-        keep_transcripts=transcripts is not None,
-    )
-    outcome = trio.run(_run, job, report)
+    base_sha256 = _sha256(chosen.base)
+    with tempfile.TemporaryDirectory(prefix="peerboard-") as scratch:
+        job = Job(
+            base=str(chosen.base.resolve()),
+            base_sha256=base_sha256,
+            benchmark=definition.name,
+            questions=asked,
+            adapters=_adapter_files(chosen, header, base_sha256, Path(scratch)),
+            threads=threads or threads_for(header.parameters, usable_cores()),
+            memory_limit=memory_limit or _memory_limit(),
+            time_limit=time_limit,
+            data_folder=str(folder.resolve()) if folder else None,
+            keep_transcripts=transcripts is not None,
+        )
+        outcome = trio.run(_run, job, report)
     if isinstance(outcome, JobFailed):
         raise EvaluationError(outcome.failure, outcome.detail)
     if transcripts is not None:
         write_transcripts(transcripts, outcome.transcripts)
     return _result(chosen.name, job, outcome, definition)
+
+
+def compare(
+    model: str,
+    benchmark: str,
+    samples: int,
+    *,
+    loras: Sequence[str] = (),
+    data: Path | None = None,
+    seed: int = 0,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Evaluates the model with its adapters, and the base without them on the same questions.
+
+    The result is that of `evaluate`, with `comparison`: the base's own score and interval, and what the adapters gained
+    and lost (`eval.comparison`). Raises `EvaluationError`.
+    """
+    chosen = choose(model, loras)
+    if not chosen.adapters:
+        raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
+    adapted = evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=report)
+    base = evaluate(str(chosen.base), benchmark, samples, data=data, seed=seed, report=report)
+    before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
+    kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
+    return adapted | {"comparison": {"base": kept} | as_data(paired(before, after))}
 
 
 def score(benchmark: str, outputs: Path, *, data: Path | None = None) -> dict[str, Any]:
@@ -123,20 +155,40 @@ def choose(model: str, loras: Sequence[str]) -> Chosen:
     for lora in loras:
         typed, _, scale = lora.partition("=")
         added = packaged.get(typed)
-        path = catalogue.MODELS / added.file if added else _existing(typed, packaged)
+        path = catalogue.MODELS / added.file if added else _existing(typed, packaged, folders=True)
         adapters.append((path, _thousandths(lora, scale)))
-        name += f" + {typed if added else path.stem}"
+        name += f" + {typed if added else _label(path)}"
     return Chosen(name if entry else name.replace(model, base.stem, 1), base, tuple(adapters))
 
 
-def _existing(typed: str, packaged: Iterable[str]) -> Path:
+def _existing(typed: str, packaged: Iterable[str], *, folders: bool = False) -> Path:
     path = Path(typed).expanduser()
-    if path.is_file():
+    if path.is_file() or (folders and path.is_dir()):
         return path
     raise EvaluationError(
         Failure.FILE_MISSING,
         f"{typed!r} is neither a file nor a packaged model; packaged are {', '.join(packaged)}.",
     )
+
+
+def _label(path: Path) -> str:
+    return folder_of(path).resolve().name if is_peft(path) else path.stem
+
+
+def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Path) -> tuple[AdapterFile, ...]:
+    """The chosen adapters as a job names them, those of PEFT converted into `scratch`."""
+    found = []
+    for number, (path, scale) in enumerate(chosen.adapters):
+        file = path.resolve()
+        if is_peft(path):
+            file = scratch.resolve() / f"{number}.gguf"
+            try:
+                convert(path, base, base_sha256, file)
+            except OSError as error:
+                detail = f"{path} could not be converted into {scratch}: {error.strerror}."
+                raise EvaluationError(Failure.ENGINE_FAILED, detail) from None
+        found.append(AdapterFile(str(file), _sha256(file), scale))
+    return tuple(found)
 
 
 def _thousandths(typed: str, scale: str) -> int:

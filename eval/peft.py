@@ -6,6 +6,7 @@ and spoil the answers. Nothing here trusts the adapter: what is read is a conver
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def convert(adapter: Path, base: Header, base_sha256: bytes, target: Path) -> No
     weights = adapter if adapter.suffix == ".safetensors" and not adapter.is_dir() else folder_of(adapter) / WEIGHTS
     try:
         file = _weights(weights)
-        fitted = [_fitted(pair, file, settings, base) for pair in _pairs(file, settings)]
+        tensors = {tensor.name: tensor for tensor in base.tensors}
+        placed = [(pair, *_placed(pair, base, tensors)) for pair in _pairs(file)]
+        fitted = [_fitted(pair, tensor, layer, file, settings) for pair, tensor, layer in placed]
         strengths = {each.scaling * each.rank for each in fitted}
         alpha = float(np.float32(strengths.pop() if len(strengths) == 1 else settings.alpha))
         metadata: dict[str, str | float] = {
@@ -129,7 +132,7 @@ def _check_architecture(settings: Settings, base: Header) -> None:
         raise AdapterRefused(Refusal.ARCHITECTURE, f"It is for {told} models, the base is {base.architecture}.")
 
 
-def _pairs(file: SafetensorsFile, settings: Settings) -> list[_Pair]:
+def _pairs(file: SafetensorsFile) -> list[_Pair]:
     halves: dict[tuple[str, bool], dict[str, str]] = {}
     for name in sorted(file.extents):
         found = _HALF.fullmatch(name)
@@ -162,7 +165,8 @@ def _unknown(name: str) -> AdapterRefused:
     return AdapterRefused(Refusal.UNKNOWN_TENSOR, f"{name} is no part of a LoRA adapter.")
 
 
-def _fitted(pair: _Pair, file: SafetensorsFile, settings: Settings, base: Header) -> _Fitted:
+def _placed(pair: _Pair, base: Header, tensors: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+    """The base's tensor that the pair changes, and its layer."""
     found = place(base.architecture, pair.module)
     if found is None:
         others = architectures_with(pair.module)
@@ -170,7 +174,6 @@ def _fitted(pair: _Pair, file: SafetensorsFile, settings: Settings, base: Header
             reason = f"{pair.module} is a layer of {', '.join(others)} models, the base is {base.architecture}."
             raise AdapterRefused(Refusal.ARCHITECTURE, reason)
         raise AdapterRefused(Refusal.UNKNOWN_TENSOR, f"{base.architecture} models have no layer {pair.module}.")
-    tensors = {tensor.name: tensor for tensor in base.tensors}
     if found.tensor in (EMBEDDING, OUTPUT) and OUTPUT not in tensors:
         raise AdapterRefused(
             Refusal.EMBEDDINGS,
@@ -180,14 +183,17 @@ def _fitted(pair: _Pair, file: SafetensorsFile, settings: Settings, base: Header
         raise AdapterRefused(Refusal.EMBEDDINGS, f"{pair.module} is adapted in a way that its kind of layer is not.")
     if found.tensor not in tensors:
         raise AdapterRefused(Refusal.ARCHITECTURE, f"The base has no tensor {found.tensor} for {pair.module}.")
-    tensor = tensors[found.tensor]
+    return tensors[found.tensor], found.layer
+
+
+def _fitted(pair: _Pair, tensor: Tensor, layer: int, file: SafetensorsFile, settings: Settings) -> _Fitted:
     rank = _rank(pair, file, tensor)
     if rank not in settings.ranks:
         raise AdapterRefused(
             Refusal.SHAPE,
             f"{pair.module} has the rank {rank}, which {CONFIG} does not give ({sorted(settings.ranks)}).",
         )
-    return _Fitted(pair, tensor, found.layer, rank, settings.scaling(pair.module, rank))
+    return _Fitted(pair, tensor, layer, rank, settings.scaling(pair.module, rank))
 
 
 def _rank(pair: _Pair, file: SafetensorsFile, tensor: Tensor) -> int:

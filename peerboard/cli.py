@@ -281,8 +281,11 @@ def evaluate(
     samples: Annotated[int, typer.Option("--samples", min=1, help="How many questions to ask.")],
     lora: Annotated[
         list[str] | None,
-        typer.Option("--lora", metavar="FILE", help="An adapter, with a scale behind = (a.gguf=0.5); repeatable."),
+        typer.Option(
+            "--lora", metavar="FILE", help="An adapter, GGUF or PEFT, with a scale behind = (a.gguf=0.5); repeatable."
+        ),
     ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Ask the base without adapters, too.")] = False,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which questions: another seed, others.")] = 0,
     home: HomeOption = None,
@@ -291,7 +294,9 @@ def evaluate(
     """Evaluate a model on this machine; publish nothing."""
     from peerboard import local_evaluation
 
-    local_evaluation.evaluate(model, benchmark, samples, lora or (), data=data, seed=seed, as_json=as_json)
+    local_evaluation.evaluate(
+        model, benchmark, samples, lora or (), data=data, seed=seed, compare=compare, as_json=as_json
+    )
 
 
 @app.command()

@@ -52,13 +52,16 @@ def evaluate(
     *,
     data: Path | None,
     seed: int,
+    compare: bool,
     as_json: bool,
 ) -> None:
     """Evaluate a model on this machine and print the result. Raises `CommandFailed`."""
     line = ProgressLine()
     try:
         result = _ask(
-            lambda local: local.evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=line)
+            lambda local: (local.compare if compare else local.evaluate)(
+                model, benchmark, samples, loras=loras, data=data, seed=seed, report=line
+            )
         )
     finally:
         line.close()
@@ -67,6 +70,8 @@ def evaluate(
         return
     print(f"{safe(result['model'])} · {result['benchmark']} version {result['version']}")
     _print_score(result)
+    if compare:
+        _print_comparison(result["comparison"])
     if result["near_ties"]:
         print(f"near ties  {result['near_ties']}: another machine may answer these otherwise")
     took = duration(result["seconds"]) if result["seconds"] >= 10 else f"{result['seconds']:.1f} s"
@@ -99,6 +104,17 @@ def _print_score(result: dict[str, Any]) -> None:
     found = estimate(outcomes, len(outcomes))
     print(f"score      {found.score / 10:.1f} %  [{found.low / 10:.1f}, {found.high / 10:.1f}] (95 %)")
     print(f"questions  {result['questions']}, {result['correct']} correct")
+
+
+def _print_comparison(found: dict[str, Any]) -> None:
+    from protocol.scores import estimate
+
+    before = [each["outcome"] for each in found["base"]["outcomes"]]
+    print(f"base       {estimate(before, len(before)).score / 10:.1f} %, {found['base']['correct']} correct")
+    change, low, high = (f"{found[key]:+.1f}" for key in ("difference", "low", "high"))
+    chance = f"p = {found['chance']:.3f}" if found["chance"] >= 0.001 else "p < 0.001"
+    answers = f"{found['gained']} gained, {found['lost']} lost, {chance}"
+    print(f"gain       {change} points  [{low}, {high}] (95 %), {answers}")
 
 
 def _ask(work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -103,6 +103,23 @@ def test_people_read_score_interval_and_speed(call: Callable[..., Any]) -> None:
     assert " tok/s, " in speed
 
 
+def test_people_read_what_an_adapter_gains(call: Callable[..., Any]) -> None:
+    command = ("eval", "tally-base", "--lora", "tally-times", *WORDS, "--samples", 8, "--compare")
+    base, gain = call(*command).text.splitlines()[3:5]
+    found = call(*command, "--json").json["data"]["comparison"]
+    assert base == f"base       {found['base']['score']:.1f} %, {found['base']['correct']} correct"
+    assert gain.startswith(
+        f"gain       {found['difference']:+.1f} points  [{found['low']:+.1f}, {found['high']:+.1f}] (95 %)"
+    )
+    assert f"{found['gained']} gained, {found['lost']} lost, p " in gain
+
+
+def test_a_comparison_needs_an_adapter(call: Callable[..., Any]) -> None:
+    done = call("eval", "tally-base", *WORDS, "--samples", 1, "--compare", "--json")
+    assert (done.code, done.json["error"]["code"]) == (2, "NO_MODEL")
+    assert "--lora" in done.error
+
+
 def test_local_data_is_found_by_option_and_environment(
     data_folder: Callable[[str], Path],
     outputs: Callable[..., Path],
