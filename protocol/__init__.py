@@ -7,6 +7,7 @@ no I/O, read no clock and draw no random number; they import nothing else of the
 module          one idea
 ==============  ======================================================================================
 `cbor`          values as deterministic bytes and back
+`cbor_reading`  how bytes are read strictly: one reader for each type
 `rejections`    every reason to refuse a message or to void a log entry
 `hashing`       digests with a domain tag
 `signing`       Ed25519, one exact predicate
@@ -15,6 +16,7 @@ module          one idea
 `genesis`       one file that fixes a network
 `envelope`      a signed message
 `messages`      what can be said
+`texts`         what is kept beside the log, so that it can be deleted
 `epochs`        marks, beacon, ground
 `tasks`         what is due, and the order of the questions
 `pools`         who may evaluate a base model
