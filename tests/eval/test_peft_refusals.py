@@ -1,5 +1,6 @@
 """PEFT adapters that cannot be applied: each is refused with its reason, none becomes a file."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,20 @@ def test_a_converted_adapter_takes_no_other_base(tmp_path: Path, llama: Header) 
     assert refused.value.reason is Refusal.OTHER_BASE
     unbound = {key: value for key, value in header.metadata.items() if key != BASE_KEY}
     check_base(Header(unbound, header.tensors, header.token_types, header.file_size), b"\2" * 32)
+
+
+MODULES = [f"model.layers.{n}.{part}" for n in (1, 11) for part in ("self_attn.q_proj", "mlp.up_proj")]
+PATTERNS = ["q_proj", "proj", "up_proj$", "mlp.up_proj", r"layers\.1\.self_attn\.q_proj", "layers.1", "1.mlp.up_proj"]
+PATTERNS += ["^" + pattern for pattern in (*PATTERNS, *MODULES)] + MODULES
+
+
+@given(st.lists(st.sampled_from(PATTERNS), unique=True, max_size=5), st.sampled_from(MODULES), st.booleans())
+def test_patterns_mean_what_peft_makes_of_them(patterns: list[str], module: str, stabilised: bool) -> None:
+    """The first that matches counts, as in `peft.utils.get_pattern_key`."""
+    alphas = {pattern: number + 2 for number, pattern in enumerate(patterns)}
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 1, "alpha_pattern": alphas, "use_rslora": stabilised}
+    matching = (alpha for pattern, alpha in alphas.items() if re.match(rf"(.*\.)?({pattern})$", module))
+    assert read_settings(config).scaling(module, 4) == next(matching, 1) / (2 if stabilised else 4)
 
 
 ANYTHING = st.recursive(
