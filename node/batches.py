@@ -104,12 +104,20 @@ class Batches:
     async def keep(self, plan: Plan, evaluated: Evaluated) -> None:
         """Store a task's result, so that it is not evaluated twice."""
         result, run = cbor.encode(evaluated.result), cbor.encode(evaluated.run)
-        await self._store.keep_work(evaluated.result.task, plan.epoch, result, run)
+        await self._store.keep_work(plan.ground, evaluated.result.task, plan.epoch, result, run)
 
     async def kept(self, plan: Plan) -> dict[bytes, Evaluated]:
-        """The stored results of this epoch's tasks, by task."""
+        """The stored results of this epoch's tasks, by task.
+
+        A task has the same name on every ground, but other questions: what was evaluated before a late mark came, on
+        the leaderless ground, is no answer on the marked one.
+        """
         work = await self._work(plan)
-        return {task: evaluated for task, evaluated in work.items() if task in plan.tasks}
+        return {
+            task: evaluated
+            for task, evaluated in work.items()
+            if task in plan.tasks and evaluated.result.questions in {None, plan.tasks[task].questions_digest}
+        }
 
     @property
     def _network(self) -> bytes:
@@ -118,7 +126,7 @@ class Batches:
     async def _work(self, plan: Plan) -> dict[bytes, Evaluated]:
         return {
             task: Evaluated(cbor.decode(result, TaskResult), cbor.decode(run, Run))
-            for task, (result, run) in (await self._store.work(plan.epoch)).items()
+            for task, (result, run) in (await self._store.work(plan.ground)).items()
         }
 
     async def _commitments(self, plan: Plan) -> list[Commitment]:

@@ -26,7 +26,10 @@ CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, 
 CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
 CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS salts (epoch INTEGER PRIMARY KEY, salt BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS work (task BLOB PRIMARY KEY, epoch INTEGER NOT NULL, result BLOB, run BLOB);
+CREATE TABLE IF NOT EXISTS work (
+    ground BLOB NOT NULL, task BLOB NOT NULL, epoch INTEGER NOT NULL, result BLOB NOT NULL, run BLOB NOT NULL,
+    PRIMARY KEY (ground, task)
+);
 CREATE TABLE IF NOT EXISTS batches (
     number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ground BLOB NOT NULL,
     commitment BLOB NOT NULL, result BLOB
@@ -147,15 +150,17 @@ class Store:
         await self._write(write)
         return bytes((await self._rows("SELECT salt FROM salts WHERE epoch = ?", (epoch,)))[0][0])
 
-    async def keep_work(self, task: bytes, epoch: int, result: bytes, run: bytes) -> None:
-        """Keep the encoded result of an evaluated task; the first one stays."""
-        await self._write(
-            lambda: self._execute("INSERT OR IGNORE INTO work VALUES (?, ?, ?, ?)", (task, epoch, result, run))
-        )
+    async def keep_work(self, ground: bytes, task: bytes, epoch: int, result: bytes, run: bytes) -> None:
+        """Keep the encoded result of a task as it was evaluated on a ground; the first one stays."""
+        insert = "INSERT OR IGNORE INTO work VALUES (?, ?, ?, ?, ?)"
+        await self._write(lambda: self._execute(insert, (ground, task, epoch, result, run)))
 
-    async def work(self, epoch: int) -> dict[bytes, tuple[bytes, bytes]]:
-        """Encoded (result, run) of the epoch's evaluated tasks, by task."""
-        rows = await self._rows("SELECT task, result, run FROM work WHERE epoch = ?", (epoch,))
+    async def work(self, ground: bytes) -> dict[bytes, tuple[bytes, bytes]]:
+        """Encoded (result, run) of the tasks evaluated on a ground, by task.
+
+        The same task has other questions on another ground: a leaderless epoch whose mark came after all.
+        """
+        rows = await self._rows("SELECT task, result, run FROM work WHERE ground = ?", (ground,))
         return {row[0]: (row[1], row[2]) for row in rows}
 
     async def keep_batch(self, epoch: int, ground: bytes, commitment: bytes) -> None:

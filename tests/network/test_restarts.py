@@ -125,3 +125,20 @@ async def test_what_is_revealed_is_what_was_stored_before(
             if envelope.signer == device and getattr(envelope.message, "epoch", None) == 1:
                 spoken[type(envelope.message)] += 1
         assert spoken[Commitment] == spoken[Result] == 1
+
+
+async def test_a_mark_that_is_heard_late_is_worked_on_anew(kit: Kit, autojump_clock: MockClock) -> None:
+    """A node that began leaderless switches: the same tasks have other questions, and none of its work is reused."""
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(100)
+        network.hub.partition(("dan",), ("bootstrap", *NAMES[:3]))
+        await network.until(120 + 8.5)
+        assert "LEADERLESS" in network.codes("dan")
+        network.hub.heal()
+        await network.until(180 + 10)
+        assert "SWITCHED" in network.codes("dan")
+        dan = kit.identity("dan").account.public
+        last = [final for final in network.finals("ada") if final.epoch == 2]
+        assert [dan in final.agreeing for final in last] == [True] * 6
+        assert max(Counter(evaluators["dan"].evaluated).values()) == 2, "three tasks were asked again"

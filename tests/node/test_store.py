@@ -41,9 +41,11 @@ async def test_what_was_signed_first_stays(tmp_path: Path) -> None:
         await store.keep_result(b"commitment", b"result")
         await store.keep_result(b"commitment", b"another")
         assert await store.batches(1) == [(b"ground", b"commitment", b"result")]
-        await store.keep_work(b"task", 1, b"outcome", b"run")
-        await store.keep_work(b"task", 1, b"other outcome", b"run")
-        assert await store.work(1) == {b"task": (b"outcome", b"run")}
+        await store.keep_work(b"ground", b"task", 1, b"outcome", b"run")
+        await store.keep_work(b"ground", b"task", 1, b"other outcome", b"run")
+        await store.keep_work(b"other ground", b"task", 1, b"outcome there", b"run")
+        assert await store.work(b"ground") == {b"task": (b"outcome", b"run")}
+        assert await store.work(b"other ground") == {b"task": (b"outcome there", b"run")}
 
 
 async def test_past_epochs_are_forgotten_and_timeless_words_once_they_are_logged(tmp_path: Path) -> None:
