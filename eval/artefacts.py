@@ -6,14 +6,17 @@ on every network, and what is here already is never fetched. Everything blocks: 
 
 import hashlib
 import os
-import shutil
+import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from eval.cache import Cache, NoRoom
 from eval.demo import catalogue
 from eval.failing import EvaluationError
-from eval.hub import download
+from eval.hub import Announced, Report, announced, download, place_of
 from eval.job import AdapterFile
 from protocol.definitions import HubFile, Model
 from protocol.failures import Failure
@@ -21,8 +24,7 @@ from protocol.failures import Failure
 READ_BYTES = 1 << 20
 MAX_REMEMBERED = 1024
 MAX_FILES_LOOKED_AT = 4096
-MAX_FILE_BYTES = 64 << 30
-DISK_RESERVE_BYTES = 1 << 30
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,16}")
 
 
 class Hashes:
@@ -50,25 +52,17 @@ class Resolver:
     """Finds files by their hash.
 
     `local` are files and folders that the user named (folders are searched for `*.gguf`, not recursively), `cache` is
-    where downloads go; without it, or with `hub` false, nothing is downloaded. `limit` bounds a file's size.
+    where downloads go; without it, or with `hub` false, nothing is downloaded.
     """
 
-    def __init__(
-        self,
-        local: Sequence[Path] = (),
-        cache: Path | None = None,
-        *,
-        hub: bool = True,
-        limit: int = MAX_FILE_BYTES,
-    ) -> None:
+    def __init__(self, local: Sequence[Path] = (), cache: Cache | None = None, *, hub: bool = True) -> None:
         self._local = tuple(local)
         self._cache = cache
         self._hub = hub
-        self._limit = limit
         self._hashes = Hashes()
 
-    def resolve(self, file: HubFile) -> Path:
-        """The path of a file with exactly these bytes.
+    def resolve(self, file: HubFile, report: Report = lambda _: None, stop: threading.Event | None = None) -> Path:
+        """The path of a file with exactly these bytes; `report` hears of a download, `stop` ends it.
 
         Raises `EvaluationError`: `HASH_MISMATCH` where the registered place holds other bytes, `FILE_MISSING` where it
         holds none, `DOWNLOAD_FAILED` where this device could not fetch it.
@@ -79,26 +73,76 @@ class Resolver:
             if self._is(path, file):
                 return path
         if not self._hub or self._cache is None:
-            raise EvaluationError(Failure.DOWNLOAD_FAILED, f"{_place(file)} is not here, and the Hub is not asked.")
-        self._check_room(file, self._cache)
-        path = download(file, self._cache / "hub")
-        if not self._is(path, file):
-            raise EvaluationError(
-                Failure.HASH_MISMATCH, f"{_place(file)} has the SHA-256 {self._hashes.of(path).hex()}."
-            )
-        return path
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, f"{place_of(file)} is not here, and the Hub is not asked.")
+        return self._fetched(file, self._cache, report, stop)
 
-    def resolve_model(self, model: Model) -> tuple[Path, tuple[AdapterFile, ...]]:
+    def resolve_model(
+        self, model: Model, report: Report = lambda _: None, stop: threading.Event | None = None
+    ) -> tuple[Path, tuple[AdapterFile, ...]]:
         """Paths of the base and of all adapters, as a job wants them. Raises as `resolve` does."""
-        base = self.resolve(model.base)
+        base = self.resolve(model.base, report, stop)
         adapters = (
-            AdapterFile(str(self.resolve(adapter.file)), adapter.file.sha256, adapter.scale)
+            AdapterFile(str(self.resolve(adapter.file, report, stop)), adapter.file.sha256, adapter.scale)
             for adapter in model.adapters
         )
         return base, tuple(adapters)
 
+    def held(self, model: Model) -> AbstractContextManager[None]:
+        """Within the block the cache does not evict the model's files."""
+        if self._cache is None:
+            return nullcontext()
+        return self._cache.held(cached_name(file) for file in (model.base, *(item.file for item in model.adapters)))
+
+    def _fetched(self, file: HubFile, cache: Cache, report: Report, stop: threading.Event | None) -> Path:
+        place, name = place_of(file), cached_name(file)
+        said = announced(place, stop)
+        if said.size is not None and said.size != file.size:
+            raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has {said.size} bytes, registered are {file.size}.")
+        if said.sha256 is not None and said.sha256 != file.sha256:
+            raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has the SHA-256 {said.sha256.hex()}.")
+        try:
+            with cache.room(name, file.size) as partial:
+                found = cache.find(name)
+                if found and self._is(found, file):  # another thread was faster
+                    return found
+                return self._completed(file, cache, partial, said, report, stop)
+        except NoRoom as error:
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, f"{place}: {error}") from None
+        except OSError as error:
+            detail = f"{place} cannot be kept in {cache.folder}: {error.strerror or error}."
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
+
+    def _completed(
+        self,
+        file: HubFile,
+        cache: Cache,
+        partial: Path,
+        said: Announced,
+        report: Report,
+        stop: threading.Event | None,
+    ) -> Path:
+        """Downloads and verifies. What was begun earlier may be damaged: then it is fetched once more, as a whole.
+
+        Bytes that are neither the registered nor the announced ones were damaged on their way, and the model is not to
+        blame.
+        """
+        place, name = place_of(file), cached_name(file)
+        for again in (partial.exists() or said.sha256 is not None, False):
+            download(place, file.size, partial, report=report, stop=stop)
+            wrong = _sha256(partial)
+            if wrong == file.sha256:
+                return cache.keep(name)
+            cache.drop(name)
+            if not again:
+                break
+        if said.sha256 is not None:
+            raise EvaluationError(
+                Failure.DOWNLOAD_FAILED, f"{place} arrived damaged twice: its SHA-256 came out as {wrong.hex()}."
+            )
+        raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has the SHA-256 {wrong.hex()}.")
+
     def _on_this_disk(self, file: HubFile) -> Iterator[Path]:
-        """What the user named, then files of the cache's own folder that are named by their hash."""
+        """What the user named, then what the cache has."""
         looked_at = 0
         for place in self._local:
             for path in _files(place):
@@ -106,26 +150,14 @@ class Resolver:
                 if looked_at > MAX_FILES_LOOKED_AT:
                     break
                 yield path
-        if self._cache is not None:
-            yield self._cache / f"{file.sha256.hex()}.gguf"
+        if self._cache is not None and (cached := self._cache.find(cached_name(file))):
+            yield cached
 
     def _is(self, path: Path, file: HubFile) -> bool:
         try:
             return path.stat().st_size == file.size and self._hashes.of(path) == file.sha256
         except OSError:
             return False
-
-    def _check_room(self, file: HubFile, cache: Path) -> None:
-        if file.size > self._limit:
-            raise EvaluationError(
-                Failure.DOWNLOAD_FAILED, f"{_place(file)} has {file.size} bytes, this device takes {self._limit}."
-            )
-        cache.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(cache).free
-        if file.size + DISK_RESERVE_BYTES > free:
-            raise EvaluationError(
-                Failure.DOWNLOAD_FAILED, f"{_place(file)} has {file.size} bytes, the disk has {free} left: free some."
-            )
 
 
 def _files(place: Path) -> Iterable[Path]:
@@ -134,5 +166,12 @@ def _files(place: Path) -> Iterable[Path]:
     return (place,)
 
 
-def _place(file: HubFile) -> str:
-    return f"{file.repository}@{file.commit[:7]}:{file.path}"
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def cached_name(file: HubFile) -> str:
+    """The name of a file in the cache: its hash, with the ending by which people know what it is."""
+    suffix = Path(file.path).suffix.lower()
+    return file.sha256.hex() + (suffix if _SUFFIX.fullmatch(suffix) else "")

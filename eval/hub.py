@@ -1,102 +1,267 @@
-"""What is fetched from the Hub, always at a pinned commit: model files and rows of data sets.
+"""Files from the Hub at a pinned commit: resumed where they broke off, bounded in size, tries and waiting.
 
-`huggingface_hub` and `datasets` are imported only here and only when something has to be fetched (they take a second);
-they honour `HF_ENDPOINT`, `HF_TOKEN` and proxies by themselves. Everything blocks: call it from a thread.
+`huggingface_hub` knows the Hub's names, tokens (`HF_TOKEN`), proxies and errors; the body is read here, because its own
+download starts over each time, waits as long as a server asks, and keeps a second cache. It is imported only when
+something has to be fetched, `HF_ENDPOINT` is honoured. Everything blocks: call it from a thread.
 """
 
-import json
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from eval.benchmarks import Entry
+from msgspec import Struct
+
 from eval.failing import EvaluationError
-from eval.questions import QuestionsRefused, Row, Source
 from protocol.definitions import HubFile
 from protocol.failures import Failure
 
-MAX_ROWS = 1_000_000
-NOT_FOUND = 404
-FORBIDDEN = (401, 403)
+TRIES = 3  # without a byte of progress between them
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 10.0
+CONNECT_SECONDS = 4.0
+SILENCE_SECONDS = 10.0
+MAX_INTERRUPTIONS = 100
+BUSY = frozenset({408, 429, 500, 502, 503, 504})
+DENIED = frozenset({401, 403, 404, 410, 451})
 
 
-def download(file: HubFile, folder: Path) -> Path:
-    """The file from the Hub, in the Hub library's own cache under `folder`; resumes what was begun.
+class Place(Struct, frozen=True):
+    """A file of a repository at a commit, or all of it; `data_set` tells data sets from models."""
 
-    The size is compared before anything is fetched. Raises `EvaluationError`; the caller verifies the hash.
+    repository: str
+    commit: str
+    path: str
+    data_set: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.repository}@{self.commit[:7]}" + (f":{self.path}" if self.path else "")
+
+
+class Fetching(Struct, frozen=True, tag="fetching"):
+    """A download under way: what, bytes here, bytes in all."""
+
+    what: str
+    done: int
+    total: int
+
+
+class Announced(Struct, frozen=True):
+    """What the Hub says of a file before it sends it; None where it says nothing."""
+
+    size: int | None
+    sha256: bytes | None
+
+
+Answer = TypeVar("Answer")
+Report = Callable[[Fetching], None]
+
+
+class Patience:
+    """Decides after each failure whether to try again, and waits; ends at once when `stop` is set."""
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        self._stop = stop or threading.Event()
+        self._vain = 0
+        self._interruptions = 0
+
+    def check(self) -> None:
+        """Raises `EvaluationError` once nobody waits for the result any more."""
+        if self._stop.is_set():
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, "It was stopped.")
+
+    def lost(self, error: "Interrupted", *, progressed: bool) -> None:
+        """Waits before the next try, or raises the `EvaluationError` of the last one."""
+        self._interruptions += 1
+        self._vain = 1 if progressed else self._vain + 1
+        wait = FIRST_WAIT_SECONDS * 2 ** (self._vain - 1)
+        if error.wait is not None:
+            wait = max(wait, error.wait)
+        if self._vain >= TRIES or self._interruptions >= MAX_INTERRUPTIONS or wait > LONGEST_WAIT_SECONDS:
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail) from None
+        self._stop.wait(wait)
+        self.check()
+
+
+class Interrupted(Exception):
+    """Something that may go better next time; `wait` are the seconds that the server asks for."""
+
+    def __init__(self, detail: str, wait: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.wait = wait
+
+
+def place_of(file: HubFile) -> Place:
+    """Where a registered file lies."""
+    return Place(file.repository, file.commit, file.path)
+
+
+def endpoint() -> str | None:
+    """The Hub that `HF_ENDPOINT` names now, None for the public one."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+
+
+def announced(place: Place, stop: threading.Event | None = None) -> Announced:
+    """The size and, of large files, the SHA-256 of what lies there.
+
+    Raises `EvaluationError`: `FILE_MISSING` where there is nothing for this device to read, else `DOWNLOAD_FAILED`.
     """
-    import huggingface_hub as hub
+    import huggingface_hub
 
-    place = f"{file.repository}@{file.commit[:7]}:{file.path}"
-    try:
-        announced = hub.get_hf_file_metadata(hub.hf_hub_url(file.repository, file.path, revision=file.commit)).size
-    except Exception as error:
-        raise _failure(error, place) from None
-    if announced is not None and announced != file.size:
-        raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has {announced} bytes, registered are {file.size}.")
-    try:
-        found = hub.hf_hub_download(file.repository, file.path, revision=file.commit, cache_dir=str(folder))
-    except Exception as error:
-        raise _failure(error, place) from None
-    return Path(found)
+    def ask() -> huggingface_hub.HfFileMetadata:
+        return huggingface_hub.get_hf_file_metadata(_url(place), timeout=CONNECT_SECONDS, endpoint=endpoint())
+
+    found = _patiently(place, ask, stop)
+    etag = (found.etag or "").strip('"')
+    is_sha256 = len(etag) == 64 and all(digit in "0123456789abcdef" for digit in etag)
+    return Announced(found.size, bytes.fromhex(etag) if is_sha256 else None)
 
 
-def _failure(error: Exception, place: str) -> EvaluationError:
-    """Whose fault it is that something could not be fetched: the repository's, or this device's."""
+def data_set_bytes(repository: str, commit: str, stop: threading.Event | None = None) -> int:
+    """The size of all files of a data set. Raises `EvaluationError` as `announced` does."""
+    import huggingface_hub
+
+    def ask() -> huggingface_hub.DatasetInfo:
+        api = huggingface_hub.HfApi(endpoint=endpoint())
+        return api.dataset_info(repository, revision=commit, files_metadata=True, timeout=CONNECT_SECONDS)
+
+    found = _patiently(Place(repository, commit, "", data_set=True), ask, stop)
+    return sum(sibling.size or 0 for sibling in found.siblings or ())
+
+
+def download(
+    place: Place, size: int, into: Path, *, report: Report = lambda _: None, stop: threading.Event | None = None
+) -> None:
+    """Completes the file at `into` to `size` bytes; what it has already is not fetched again.
+
+    Raises `EvaluationError`: `FILE_MISSING`, `HASH_MISMATCH` where more than `size` bytes come, else
+    `DOWNLOAD_FAILED`; what came by then stays. The caller verifies the content.
+    """
+    patience = Patience(stop)
+    into.touch()
+    if into.stat().st_size > size:
+        os.truncate(into, 0)
+    while (have := into.stat().st_size) < size:
+        try:
+            with _explained(place):
+                _append(place, size, into, report, patience)
+        except Interrupted as error:
+            patience.lost(error, progressed=into.stat().st_size > have)
+
+
+def _patiently(place: Place, ask: Callable[[], Answer], stop: threading.Event | None) -> Answer:
+    patience = Patience(stop)
+    while True:
+        try:
+            with _explained(place):
+                return ask()
+        except Interrupted as error:
+            patience.lost(error, progressed=False)
+
+
+def _append(place: Place, size: int, into: Path, report: Report, patience: Patience) -> None:
+    """One request for what is missing."""
+    import huggingface_hub
+    from httpx2 import Timeout
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status
+
+    have = into.stat().st_size
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    timeout = Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
+    session = huggingface_hub.get_session()
+    with session.stream("GET", _url(place), headers=headers, timeout=timeout, follow_redirects=True) as response:
+        hf_raise_for_status(response)
+        resumed = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        have = have if resumed else 0
+        with into.open("r+b") as file:
+            file.truncate(have)
+            file.seek(have)
+            for chunk in response.iter_bytes():
+                patience.check()
+                have += len(chunk)
+                if have > size:
+                    raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has more than the {size} registered bytes.")
+                file.write(chunk)
+                report(Fetching(str(place), have, size))
+    if have < size:
+        raise Interrupted(f"{place}: the Hub sent {have} of {size} bytes.")
+
+
+def _url(place: Place) -> str:
+    import huggingface_hub
+
+    return huggingface_hub.hf_hub_url(
+        place.repository,
+        place.path,
+        repo_type="dataset" if place.data_set else None,
+        revision=place.commit,
+        endpoint=endpoint(),
+    )
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    """Turns what the libraries raise into `Interrupted` or `EvaluationError`."""
+    import httpx2
     from huggingface_hub import errors
 
-    words = str(error).strip().split("\n", 1)[0]
-    detail = f"{place}: {words or type(error).__name__}"
-    offline = (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)
-    missing = (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.EntryNotFoundError)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if not isinstance(error, offline) and (isinstance(error, missing) or status in (NOT_FOUND, *FORBIDDEN)):
-        return EvaluationError(Failure.FILE_MISSING, detail)
-    return EvaluationError(Failure.DOWNLOAD_FAILED, detail)
-
-
-def hub_rows(source: Source) -> Iterable[Row]:
-    """The rows of one split at its pinned commit. Raises `QuestionsRefused`."""
-    import datasets
-
-    place = f"{source.repository}@{source.commit[:7]}"
+    hub = endpoint() or "the Hub"
     try:
-        rows: Any = datasets.load_dataset(
-            source.repository, source.configuration, split=source.split, revision=source.commit
-        )
-    except Exception as error:
-        words = str(error).strip().split("\n", 1)[0] or type(error).__name__
-        raise QuestionsRefused(
-            f"{place} could not be read from the Hub ({words}): try again, or name a folder with a copy with --data."
-        ) from None
-    if len(rows) > MAX_ROWS:
-        raise QuestionsRefused(f"{place} has {len(rows)} rows, more than a benchmark may have.")
-    return [dict(row) for row in rows]
-
-
-def questions_ready(entry: Entry, data: Path | None, cache: Path, *, hub: bool = True) -> Path | None:
-    """The folder from which a child process without network can load the benchmark's questions.
-
-    That is `data` where it holds them, else `cache`, filled from the Hub if need be; None where the questions are made
-    by the project itself. Raises `QuestionsRefused`.
-    """
-    if not entry.sources:
-        return None
-    if data is not None and all((data / source.local).exists() for source in entry.sources):
-        return data
-    missing = [source for source in entry.sources if not (cache / source.cached).exists()]
-    if missing and not hub:
-        entry.load(data)  # says what is missing, and where
-    for source in missing:
-        cache.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in hub_rows(source)]
-        partial = cache / f"{source.cached}.partial"
-        partial.write_text("".join(lines), encoding="utf-8")
-        partial.replace(cache / source.cached)
-    try:
-        entry.load(cache)
-    except QuestionsRefused:
-        for source in entry.sources:  # a damaged copy is fetched afresh next time
-            (cache / source.cached).unlink(missing_ok=True)
+        yield
+    except (EvaluationError, Interrupted):
         raise
-    return cache
+    except errors.OfflineModeIsEnabled:
+        detail = f"{place} is not here, and HF_HUB_OFFLINE forbids to ask the Hub: unset it."
+        raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
+    except errors.HfHubHTTPError as error:
+        raise _refusal(error, place) from None
+    except httpx2.TimeoutException:
+        raise Interrupted(f"{place}: {hub} does not answer. Look at the connection, then try again.") from None
+    except httpx2.TransportError as error:
+        words = str(error) or type(error).__name__
+        raise Interrupted(
+            f"{place}: {hub} cannot be reached ({words}). Look at the connection, then try again."
+        ) from None
+    except OSError as error:
+        raise EvaluationError(
+            Failure.DOWNLOAD_FAILED, f"{place} cannot be written: {error.strerror or error}."
+        ) from None
+    except Exception as error:  # an answer that is not the Hub's makes the libraries stumble anywhere
+        detail = f"{place}: {hub} gives an answer that cannot be read ({type(error).__name__}: {error})."
+        raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
+
+
+def _refusal(error: Exception, place: Place) -> Exception:
+    """What a status code means: gone, not for us, or later."""
+    from huggingface_hub import get_token
+
+    response = getattr(error, "response", None)
+    status = int(getattr(response, "status_code", 0))
+    headers = getattr(response, "headers", {})
+    said = headers.get("X-Error-Message") or ""
+    code = headers.get("X-Error-Code")
+    if status in BUSY:
+        asked = headers.get("Retry-After", "")
+        wait = float(asked) if asked.isdecimal() else None
+        later = f" and asks to wait {asked} seconds" if asked else ""
+        return Interrupted(f"{place}: the Hub is busy (status {status}){later}. Try again later.", wait)
+    if status == 416:
+        return Interrupted(f"{place}: the Hub does not have the bytes that are missing.")
+    if status == 401 and said == "Invalid credentials in Authorization header":
+        return EvaluationError(Failure.DOWNLOAD_FAILED, f"{place}: the Hub does not accept HF_TOKEN. Renew it.")
+    if status not in DENIED:
+        return EvaluationError(
+            Failure.DOWNLOAD_FAILED, f"{place}: the Hub refuses it (status {status}). {said}".strip()
+        )
+    if code == "GatedRepo":
+        need = "HF_TOKEN's owner has to be granted access" if get_token() else "set HF_TOKEN to a token with access"
+        return EvaluationError(Failure.FILE_MISSING, f"{place} is gated: {need} on the Hub's page of the repository.")
+    reasons = {"RevisionNotFound": "there is no such commit", "EntryNotFound": "the commit has no such file"}
+    reason = reasons.get(code or "", "there is no such repository, or it is private")
+    return EvaluationError(Failure.FILE_MISSING, f"{place}: {reason} (status {status}).")

@@ -1,17 +1,14 @@
-"""Evaluating and scoring on one machine, for a person: nothing is published.
+"""Evaluating on one machine, for a person: nothing is published.
 
-Blocking functions over the same jobs, child process and scorers that a network's evaluations use.
+A blocking function over the same jobs and child process that a network's evaluations use.
 """
 
 import hashlib
-import math
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import psutil
 import trio
 from msgspec import Struct
@@ -24,20 +21,18 @@ from eval.demo import catalogue
 from eval.evaluation import checked_header
 from eval.failing import EvaluationError
 from eval.header import Header
-from eval.hub import questions_ready
+from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
-from eval.outputs import read_outputs, score_outputs
 from eval.peft import convert, folder_of, is_peft
 from eval.scorers import RIGHT
+from eval.scoring import interval, percent, questions_folder
 from eval.transcripts import write_transcripts
 from protocol.definitions import Benchmark
 from protocol.failures import Failure
 from protocol.tasks import question_order
 
-DATA_VARIABLE = "PEERBOARD_DATA"
 DEFAULT_MEMORY_SHARE = 0.75
 LARGEST_SCALE = 10_000
-NORMAL_QUANTILE = 1.959964  # two-sided 95 %
 
 
 class Chosen(Struct, frozen=True):
@@ -61,6 +56,7 @@ def evaluate(
     time_limit: float = 24 * 3600.0,
     transcripts: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
+    fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Evaluates a packaged model (by name) or a GGUF file (by path) on `samples` questions; a plain dictionary.
 
@@ -72,7 +68,7 @@ def evaluate(
     entry = find(benchmark)
     if samples < 1:
         raise EvaluationError(Failure.ENGINE_FAILED, "At least one question has to be asked: --samples 1 or more.")
-    folder = questions_ready(entry, data_folder(data), platformdirs.user_cache_path("peerboard") / "questions")
+    folder = questions_folder(entry, data, fetching)
     header = checked_header(chosen.base, Failure.MODEL_REFUSED)
     definition = entry.definition
     beacon = seed.to_bytes(32, "big")
@@ -108,6 +104,7 @@ def compare(
     data: Path | None = None,
     seed: int = 0,
     report: Callable[[Progress], None] = lambda _: None,
+    fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Evaluates the model with its adapters, and the base without them on the same questions.
 
@@ -117,30 +114,11 @@ def compare(
     chosen = choose(model, loras)
     if not chosen.adapters:
         raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
-    adapted = evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=report)
-    base = evaluate(str(chosen.base), benchmark, samples, data=data, seed=seed, report=report)
+    adapted = evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=report, fetching=fetching)
+    base = evaluate(str(chosen.base), benchmark, samples, data=data, seed=seed, report=report, fetching=fetching)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
     return adapted | {"comparison": {"base": kept} | as_data(paired(before, after))}
-
-
-def score(benchmark: str, outputs: Path, *, data: Path | None = None) -> dict[str, Any]:
-    """Scores answers that were made elsewhere: a file with one `{"index": i, "output": text}` a line.
-
-    `index` is a question's place in the pinned order; of a multiple-choice question `output` is the text of the choice
-    taken. Raises `EvaluationError` with a sentence that names the line.
-    """
-    entry = find(benchmark)
-    folder = questions_ready(entry, data_folder(data), platformdirs.user_cache_path("peerboard") / "questions")
-    return score_outputs(entry.load(folder), read_outputs(outputs))
-
-
-def data_folder(named: Path | None) -> Path | None:
-    """The folder with local copies of data sets: the named one, else the environment's."""
-    if named is not None:
-        return named
-    value = os.environ.get(DATA_VARIABLE)
-    return Path(value) if value else None
 
 
 def choose(model: str, loras: Sequence[str]) -> Chosen:
@@ -249,16 +227,3 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dic
         "hardware": outcome.hardware,
         "mode": outcome.mode,
     }
-
-
-def percent(outcomes: Sequence[int]) -> float:
-    """The mean outcome in percent, to two places."""
-    return round(sum(outcomes) / len(outcomes) / 10, 2)
-
-
-def interval(outcomes: Sequence[int]) -> tuple[float, float]:
-    """Wilson's 95 % interval of the mean, in percent; for partial outcomes it is wider than it needs to be."""
-    count, share, z = len(outcomes), sum(outcomes) / len(outcomes) / RIGHT, NORMAL_QUANTILE
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return round(100 * max(0.0, centre - half), 2), round(100 * min(1.0, centre + half), 2)

@@ -31,18 +31,18 @@ class Output(Struct, frozen=True):
     output: str
 
 
-def read_outputs(path: Path) -> tuple[Output, ...]:
-    """The answers in a file of JSON lines. Raises `OutputsRefused`."""
+def read_outputs(path: Path, questions: int) -> tuple[Output, ...]:
+    """The answers in a file of JSON lines, to a benchmark of so many questions. Raises `OutputsRefused`."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise OutputsRefused(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB.")
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise OutputsRefused(f"{path} cannot be read: {error.strerror}.") from None
-    return tuple(_outputs(lines, path))
+    return tuple(_outputs(lines, path, questions))
 
 
-def _outputs(lines: Sequence[bytes], path: Path) -> Iterable[Output]:
+def _outputs(lines: Sequence[bytes], path: Path, questions: int) -> Iterable[Output]:
     seen: set[int] = set()
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -53,6 +53,10 @@ def _outputs(lines: Sequence[bytes], path: Path) -> Iterable[Output]:
             raise OutputsRefused(
                 f'{path}, line {number}: {error}. Each line is {{"index": 0, "output": "text"}}.'
             ) from None
+        if not 0 <= output.index < questions:
+            raise OutputsRefused(
+                f"{path}, line {number}: there is no question {output.index}, they are numbered 0 to {questions - 1}."
+            )
         if output.index in seen:
             raise OutputsRefused(f"{path}, line {number}: question {output.index} is answered twice.")
         seen.add(output.index)

@@ -46,8 +46,12 @@ class EvaluationFailed(Exception):
 
 
 class Evaluator(Protocol):
-    """Evaluates one task at a time."""
+    """Evaluates one task at a time, and meanwhile prepares the next."""
 
     async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
         """Evaluate a task. Raises `EvaluationFailed`; can be cancelled at any time."""
+        ...
+
+    async def prepare(self, request: Request) -> None:
+        """Fetch what a later task needs. Fails silently: `evaluate` will say it. Can be cancelled at any time."""
         ...

@@ -1,15 +1,24 @@
 """Evaluation by llama.cpp: files are found, a child process does the work, its answer becomes a result."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
 
 from eval.artefacts import Resolver
+from eval.benchmarks import Entry, find
+from eval.cache import Cache
 from eval.client import Worker, open_worker
 from eval.cores import CoreSlots, threads_for
 from eval.failing import EvaluationError
+from eval.hub import Fetching
 from eval.job import FingerprintRequest, Job, JobFailed, Outcome, Registered
 from eval.job import Progress as JobProgress
+from eval.question_files import questions_ready
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
 from node.home import Home
 from node.offload import offload
@@ -17,38 +26,72 @@ from node.settings import MIB, Settings
 from protocol.messages import Run, TaskResult
 
 TIME_LIMIT_SECONDS = 3600.0
+log = structlog.get_logger("peerboard")
 
 
 @asynccontextmanager
 async def open_llama_evaluator(home: Home, settings: Settings) -> AsyncIterator["LlamaEvaluator"]:
     """An evaluator whose child process lives as long as the block."""
-    resolver = Resolver(cache=home.cache, limit=settings.disk * MIB)
+    cache = await offload(partial(Cache, home.cache, settings.disk * MIB))
     async with open_worker(CoreSlots()) as worker:
-        yield LlamaEvaluator(worker, resolver, settings)
+        yield LlamaEvaluator(worker, cache, settings)
 
 
 class LlamaEvaluator:
     """See `node.evaluation.Evaluator`."""
 
-    def __init__(self, worker: Worker, resolver: Resolver, settings: Settings) -> None:
+    def __init__(self, worker: Worker, cache: Cache, settings: Settings) -> None:
         self._worker = worker
-        self._resolver = resolver
+        self._cache = cache
+        self._resolver = Resolver(cache=cache)
         self._settings = settings
 
     async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
         """Evaluate a task. Raises `EvaluationFailed`."""
-        job = await offload(partial(self._job, request))
-        answer = await self._worker.evaluate(job, partial(_report, progress))
+        try:
+            entry = find(request.benchmark.id)
+            with self._held(request, entry):
+                job = await self._job(request, entry)
+                answer = await self._worker.evaluate(job, partial(_report, progress))
+        except EvaluationError as error:
+            raise EvaluationFailed(error.failure, error.detail) from None
         if isinstance(answer, JobFailed):
             raise EvaluationFailed(answer.failure, answer.detail)
         return Evaluated(_result(request, answer), Run(answer.engine, answer.hardware, answer.mode, 0))
 
-    def _job(self, request: Request) -> Job:
-        model, benchmark = request.model, request.benchmark
+    async def prepare(self, request: Request) -> None:
+        """Fetch what a later task needs. What fails here will fail in `evaluate`, which says it."""
         try:
-            base, adapters = self._resolver.resolve_model(model)
+            entry = find(request.benchmark.id)
+            with self._held(request, entry):
+                await self._job(request, entry)
         except EvaluationError as error:
-            raise EvaluationFailed(error.failure, error.detail) from None
+            log.info("not prepared", failure=error.failure.name, detail=error.detail)
+
+    @contextmanager
+    def _held(self, request: Request, entry: Entry) -> Iterator[None]:
+        """Within the block nothing that the task needs is evicted from the cache."""
+        with self._resolver.held(request.model), self._cache.held(source.cached for source in entry.sources):
+            yield
+
+    async def _job(self, request: Request, entry: Entry) -> Job:
+        """The job, once all its files are here. Raises `EvaluationError`.
+
+        The thread is not waited for when this is cancelled: it stops at its next step, and what it has downloaded by
+        then is not downloaded again.
+        """
+        stop = threading.Event()
+        try:
+            work = partial(self._gathered, request, entry, stop)
+            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        finally:
+            stop.set()
+
+    def _gathered(self, request: Request, entry: Entry, stop: threading.Event) -> Job:
+        model, benchmark, told = request.model, request.benchmark, _Told()
+        data = Path(self._settings.data).expanduser() if self._settings.data else None
+        folder = questions_ready(entry, data, self._cache, report=told, stop=stop)
+        base, adapters = self._resolver.resolve_model(model, told, stop)
         return Job(
             base=str(base),
             base_sha256=model.base.sha256,
@@ -60,7 +103,22 @@ class LlamaEvaluator:
             threads=threads_for(model.parameters, self._settings.threads),
             memory_limit=self._settings.memory * MIB,
             time_limit=TIME_LIMIT_SECONDS,
+            data_folder=str(folder.resolve()) if folder else None,
         )
+
+
+class _Told:
+    """Writes to the log what is fetched: when it begins, and when it is here."""
+
+    def __init__(self) -> None:
+        self._what = ""
+
+    def __call__(self, fetching: Fetching) -> None:
+        if fetching.what != self._what:
+            self._what = fetching.what
+            log.info("fetching", what=fetching.what, bytes=fetching.total)
+        if fetching.done == fetching.total:
+            log.info("fetched", what=fetching.what, bytes=fetching.total)
 
 
 def _report(progress: Callable[[Progress], None], event: JobProgress) -> None:

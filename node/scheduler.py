@@ -6,6 +6,7 @@ of an epoch goes on where it was.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import zip_longest
 
 import trio
 
@@ -153,11 +154,11 @@ class Scheduler:
         with self._clock.move_on_at(self._timetable.commit_by(plan.epoch)):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._claim, plan, mine, done)
-                for task in mine:
-                    if task.id not in done:
-                        await self._pauses.none_left()
-                        done[task.id] = await self._evaluate(plan, task)
-                        await self._batches.keep(plan, done[task.id])
+                left = [task for task in mine if task.id not in done]
+                for task, following in zip_longest(left, left[1:]):
+                    await self._pauses.none_left()
+                    done[task.id] = await self._evaluate(plan, task, following)
+                    await self._batches.keep(plan, done[task.id])
                 nursery.cancel_scope.cancel()
         self.current.request = None
         ready = [done[task.id] for task in mine if task.id in done]
@@ -177,15 +178,23 @@ class Scheduler:
         mine = [task for task in mine if account in task.ranking]
         return sorted(mine, key=lambda task: (models[task.subject.model].model.base.sha256, task.subject))
 
-    async def _evaluate(self, plan: Plan, task: Task) -> Evaluated:
+    def _request(self, plan: Plan, task: Task) -> Request:
         state = self._replica.state
-        request = Request(
-            task,
-            state.models[task.subject.model].model,
-            state.benchmarks[task.subject.benchmark],
-            self._replica.genesis.id,
-            plan.beacon,
-        )
+        model, benchmark = state.models[task.subject.model].model, state.benchmarks[task.subject.benchmark]
+        return Request(task, model, benchmark, self._replica.genesis.id, plan.beacon)
+
+    async def _evaluate(self, plan: Plan, task: Task, following: Task | None) -> Evaluated:
+        """Evaluate a task, and meanwhile fetch what the following one needs."""
+        async with trio.open_nursery() as nursery:
+            if following:
+                nursery.start_soon(self._evaluator.prepare, self._request(plan, following))
+            evaluated = await self._evaluated(self._request(plan, task))
+            nursery.cancel_scope.cancel()
+        return evaluated
+
+    async def _evaluated(self, request: Request) -> Evaluated:
+        """A task's result, or its failure."""
+        task = request.task
         self.current.request, self.current.progress = request, Progress(0, len(task.questions), 0.0)
         failure = None
         for _ in range(TRIES):

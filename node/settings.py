@@ -20,8 +20,9 @@ class SettingsWrong(Exception):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`memory`, `disk` in MiB: the most that evaluation and caches may take. `control_port` 0: any free one.
 
-    `least_free_disk` in MiB: with less than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that
-    end in `/p2p/` and a peer id. `web_port`: the bootstrap's page.
+    `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
+    than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
+    `web_port`: the bootstrap's page.
     """
 
     bootstrap: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     disk: Annotated[int, Meta(ge=64)] = 8192
     threads: Annotated[int, Meta(ge=1, le=1024)] = max(1, (psutil.cpu_count(logical=False) or 2) - 1)
     least_free_disk: Annotated[int, Meta(ge=1)] = 64
+    data: str = ""
     first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
 
 

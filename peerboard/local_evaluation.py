@@ -1,5 +1,6 @@
 """`peerboard eval` and `peerboard score`: what the network does, for one person, without publishing."""
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +45,19 @@ class ProgressLine:
             print("\r" + " " * self._shown + "\r", end="", file=sys.stderr, flush=True)
 
 
+class FetchingLine:
+    """Says on stderr what is fetched from the Hub, once for each file."""
+
+    def __init__(self) -> None:
+        self._what = ""
+
+    def __call__(self, fetching: Any) -> None:
+        """`fetching` has `what` and `total` in bytes."""
+        if fetching.what != self._what:
+            self._what = fetching.what
+            print(f"fetching {safe(fetching.what)}, {fetching.total / 1e6:,.1f} MB", file=sys.stderr, flush=True)
+
+
 def evaluate(
     model: str,
     benchmark: str,
@@ -60,7 +74,7 @@ def evaluate(
     try:
         result = _ask(
             lambda local: (local.compare if compare else local.evaluate)(
-                model, benchmark, samples, loras=loras, data=data, seed=seed, report=line
+                model, benchmark, samples, loras=loras, data=data, seed=seed, report=line, fetching=FetchingLine()
             )
         )
     finally:
@@ -81,12 +95,12 @@ def evaluate(
 def score(benchmark: str, outputs: Path, *, data: Path | None, as_json: bool) -> None:
     """Score answers that were generated elsewhere and print the result. Raises `CommandFailed`."""
 
-    def scored(local: Any) -> dict[str, Any]:
-        found: dict[str, Any] = local.score(benchmark, outputs, data=data)
-        low, high = local.interval([each["outcome"] for each in found["outcomes"]])
+    def scored(scoring: Any) -> dict[str, Any]:
+        found: dict[str, Any] = scoring.score(benchmark, outputs, data=data, fetching=FetchingLine())
+        low, high = scoring.interval([each["outcome"] for each in found["outcomes"]])
         return found | {"low": low, "high": high}
 
-    result = _ask(scored)
+    result = _ask(scored, "eval.scoring")
     if as_json:
         print(json_answer("score", result))
         return
@@ -117,16 +131,16 @@ def _print_comparison(found: dict[str, Any]) -> None:
     print(f"gain       {change} points  [{low}, {high}] (95 %), {answers}")
 
 
-def _ask(work: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` finds with `eval.local`. Raises `CommandFailed`."""
+def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> dict[str, Any]:
+    """What `work` finds with a module of the evaluator. Raises `CommandFailed`."""
     try:
-        from eval import local
+        asked = importlib.import_module(module)
         from eval.failing import EvaluationError
     except ImportError as error:
         text = f"The evaluation engine cannot be loaded: {error}."
         raise CommandFailed("ENGINE_MISSING", text, "make setup builds it for this machine.") from None
     try:
-        return work(local)
+        return work(asked)
     except EvaluationError as error:
         raise _explained(error) from None
 

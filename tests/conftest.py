@@ -14,6 +14,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.hub.fixtures"]
 REQUIRABLE = frozenset({"tools", "data"})
 
 hypothesis.settings.register_profile("desk", deadline=None, derandomize=False)

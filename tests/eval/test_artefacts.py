@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from eval.artefacts import Hashes, Resolver
+from eval.cache import Cache
 from eval.demo import catalogue
 from eval.failing import EvaluationError
 from eval.job import AdapterFile
@@ -46,7 +44,7 @@ def test_the_users_files_and_folders_are_searched_by_hash(tmp_path: Path) -> Non
 def test_the_cache_is_searched_too(tmp_path: Path) -> None:
     file = pinned(b"weights")
     (tmp_path / f"{file.sha256.hex()}.gguf").write_bytes(b"weights")
-    assert Resolver(cache=tmp_path, hub=False).resolve(file).parent == tmp_path
+    assert Resolver(cache=Cache(tmp_path, 1000), hub=False).resolve(file).parent == tmp_path
 
 
 def test_a_file_that_changes_is_hashed_again(tmp_path: Path) -> None:
@@ -77,45 +75,3 @@ def test_without_the_hub_a_missing_file_is_the_devices_failure() -> None:
     with pytest.raises(EvaluationError, match=r"some/repository@ccccccc:model\.gguf") as refused:
         Resolver(hub=False).resolve(pinned(b"weights"))
     assert refused.value.failure is Failure.DOWNLOAD_FAILED
-
-
-@pytest.mark.parametrize("size", [1 << 60, 11])
-def test_what_has_no_room_is_not_fetched(tmp_path: Path, size: int) -> None:
-    file = msgspec.structs.replace(pinned(b"weights"), size=size)
-    limit = 10 if size == 11 else 1 << 62
-    with pytest.raises(EvaluationError, match="bytes") as refused:
-        Resolver(cache=tmp_path, limit=limit).resolve(file)
-    assert refused.value.failure is Failure.DOWNLOAD_FAILED
-
-
-PROGRAM = """
-import sys
-from pathlib import Path
-from eval.artefacts import Resolver
-from eval.benchmarks import find
-from eval.failing import EvaluationError
-from eval.hub import questions_ready
-from protocol.definitions import HubFile
-folder = Path(sys.argv[2])
-try:
-    if sys.argv[1] == "file":
-        Resolver(cache=folder).resolve(HubFile("some/repository", "c" * 40, "model.gguf", bytes(32), 7))
-    else:
-        questions_ready(find("gsm8k"), None, folder)
-except EvaluationError as error:
-    print(error.failure.name)
-"""
-
-
-@pytest.mark.parametrize(
-    ("what", "setting"),
-    [("file", {"HF_ENDPOINT": "http://127.0.0.1:9"}), ("questions", {"HF_HUB_OFFLINE": "1"})],  # 9: nobody listens
-)
-def test_a_hub_that_cannot_be_reached_is_the_devices_failure(
-    tmp_path: Path, what: str, setting: dict[str, str]
-) -> None:
-    """In a process of its own: the Hub's libraries read their settings when they are imported."""
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), **setting}
-    command = [sys.executable, "-c", PROGRAM, what, str(tmp_path / "cache")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == ["DOWNLOAD_FAILED"]

@@ -1,6 +1,8 @@
 """What a person runs on one machine: evaluating, and scoring answers made elsewhere."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from eval.benchmarks import find
 from eval.demo import catalogue
 from eval.failing import EvaluationError
-from eval.local import choose, evaluate, interval, percent, score
+from eval.local import choose, evaluate
 from eval.outputs import OutputsRefused, read_outputs
 from eval.questions import Offered, Written
+from eval.scoring import interval, percent, score
 from eval.transcripts import read_transcripts
 from protocol.failures import Failure
 
@@ -125,13 +128,24 @@ def test_malformed_outputs_are_refused_with_the_line(tmp_path: Path, lines: str)
     path = tmp_path / "outputs.jsonl"
     path.write_bytes(lines.encode("latin-1"))
     with pytest.raises(OutputsRefused, match=r"outputs\.jsonl"):
-        read_outputs(path)
+        read_outputs(path, 10)
 
 
-def test_an_index_beyond_the_questions_is_refused(tmp_path: Path) -> None:
-    path = write_outputs(tmp_path, [{"index": 10**6, "output": "x"}])
-    with pytest.raises(EvaluationError, match="there is no 1000000"):
+@pytest.mark.parametrize("index", [10**6, -1])
+def test_an_index_beyond_the_questions_is_refused_with_its_line(tmp_path: Path, index: int) -> None:
+    path = write_outputs(tmp_path, [{"index": 0, "output": "x"}, {"index": index, "output": "x"}])
+    with pytest.raises(OutputsRefused, match=rf"line 2: there is no question {index}, .* 0 to \d+\."):
         score("tally-words", path)
+
+
+def test_scoring_does_not_load_the_engine(tmp_path: Path) -> None:
+    path = write_outputs(tmp_path, [{"index": 0, "output": "x"}])
+    program = (
+        "import sys; from pathlib import Path; from eval.scoring import score; "
+        f"score('tally-words', Path({str(path)!r})); print('llama_cpp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=200))
