@@ -1,46 +1,52 @@
-"""A node's side of its evaluator: starts the child process, passes jobs, survives whatever becomes of the child."""
+"""A node's side of its evaluator: starts a confined child for each model, passes jobs, survives whatever it does."""
 
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from types import MappingProxyType
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from pathlib import Path
 
 import msgspec
 import trio
 
+from eval import sandbox
 from eval.cores import CoreSlots, Held
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
 from eval.job import LARGEST_MARGIN, Event, Job, JobFailed, Outcome, Progress
+from eval.sandbox import Sandbox
+from eval.seat import ChildGone, Launcher, Seat, open_launcher
+from eval.seating import SeatRequest
 from protocol.failures import Failure
 from protocol.fingerprint import BYTES_PER_QUESTION
 
-COMMAND = (sys.executable, "-I", "-m", "eval.worker")
+COMMAND = (sys.executable, "-I", "-m", "eval.launcher")
 GRACE_SECONDS = 5.0  # the child ends a slow job itself between two decodes; after this it is ended
-KEPT_STDERR = 4096
-REAP_SECONDS = 1.0
+JOBS_A_CHILD = 8  # its processor time is bounded for its whole life
+MOST_EVENTS, MOST_EVENTS_A_SECOND = 100, 100
+LARGEST_PROGRESS = 256
 LARGEST_OUTCOME = 1000
 LARGEST_NUMBER = 2**53 - 1
-_ENVIRONMENT = MappingProxyType({"MALLOC_ARENA_MAX": "2", "GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "PASSIVE"})
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
 _ALLOCATION_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "not enough memory")
 _EVENTS = msgspec.msgpack.Decoder(Event)
 
 
-class _ChildGone(Exception):
-    """The child's end of a pipe is closed."""
-
-
 @asynccontextmanager
-async def open_worker(cores: CoreSlots | None = None, command: Sequence[str] = COMMAND) -> AsyncIterator["Worker"]:
-    """An evaluator whose child process starts with the first job and lives at most as long as the block.
+async def open_worker(
+    cores: CoreSlots | None = None,
+    command: Sequence[str] = COMMAND,
+    *,
+    confined: Sandbox | None = None,
+    least: str = sandbox.LIMITS,
+) -> AsyncIterator["Worker"]:
+    """An evaluator whose processes start with the first job and live at most as long as the block.
 
-    With `cores` each job waits for slots (`eval.cores`) and runs with as many threads as it got.
+    With `cores` each job waits for slots (`eval.cores`) and runs with as many threads as it got. `confined` is the
+    level to use, by default the strongest that works here; with a weaker one than `least` every job fails.
     """
     async with trio.open_nursery() as nursery:
-        worker = Worker(nursery, cores, tuple(command))
+        worker = Worker(nursery, cores, tuple(command), confined, least)
         try:
             yield worker
         finally:
@@ -48,76 +54,44 @@ async def open_worker(cores: CoreSlots | None = None, command: Sequence[str] = C
             nursery.cancel_scope.cancel()
 
 
-class _Child:
-    """The running process and its pipes."""
+class _Refused(Exception):
+    """A job that no child gets to see, with its answer."""
 
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self.words = bytearray()
-        self.silent = trio.Event()
-
-    async def send(self, data: bytes) -> None:
-        """Writes to the child. Raises `_ChildGone`."""
-        if self.process.stdin is None:
-            raise _ChildGone
-        try:
-            await self.process.stdin.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise _ChildGone from None
-
-    async def read(self, count: int) -> bytes:
-        """Exactly `count` bytes of what the child writes. Raises `_ChildGone`."""
-        data = bytearray()
-        while len(data) < count:
-            if self.process.stdout is None:
-                raise _ChildGone
-            try:
-                chunk = await self.process.stdout.receive_some(count - len(data))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise _ChildGone from None
-            if not chunk:
-                raise _ChildGone
-            data += chunk
-        return bytes(data)
-
-    async def listen(self) -> None:
-        """Keeps the end of what the child writes to stderr, and reaps it when it ends."""
-        if self.process.stderr is not None:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                async for chunk in self.process.stderr:
-                    self.words += chunk
-                    del self.words[:-KEPT_STDERR]
-        self.silent.set()
-        await self.process.wait()
-
-    def kill(self) -> None:
-        """Ends it at once; `listen` reaps it."""
-        with suppress(ProcessLookupError):
-            self.process.kill()
-
-    async def buried(self) -> int | None:
-        """Waits a moment for the end of a process that is ending. Its return code, or None."""
-        with trio.move_on_after(REAP_SECONDS, shield=True):
-            await self.process.wait()
-            await self.silent.wait()
-        return self.process.returncode
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.answer = JobFailed(failure, detail)
 
 
 class Worker:
     """Runs one job at a time; made by `open_worker`."""
 
-    def __init__(self, nursery: trio.Nursery, cores: CoreSlots | None, command: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        cores: CoreSlots | None,
+        command: tuple[str, ...],
+        confined: Sandbox | None,
+        least: str,
+    ) -> None:
         self._nursery = nursery
         self._cores = cores
         self._command = command
-        self._child: _Child | None = None
+        self._confined = confined
+        self._least = least
+        self._launcher: Launcher | None = None
+        self._child: Seat | None = None
+        self._ending: Seat | None = None
+        self._key: object = None
+        self._jobs_left = 0
+        self._events = 0
+        self._began = 0.0
         self._held: Held | None = None
         self._one_at_a_time = trio.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, while there is a child."""
-        return self._child.process.pid if self._child else None
+        """The launcher's process id, while there is one."""
+        return self._launcher.pid if self._launcher else None
 
     async def evaluate(self, job: Job, report: Callable[[Progress], None] = lambda _: None) -> Outcome | JobFailed:
         """The job's outcome, or why there is none. Cancelling it ends the child; jobs wait for each other."""
@@ -149,61 +123,105 @@ class Worker:
                 self._drop()
 
     async def stop(self) -> None:
-        """Ends the child, if there is one, and waits until it is gone."""
-        child = self._child
+        """Ends the launcher and its child, if there are any, and waits until they are gone."""
         self._release()
         self._drop()
-        if child is not None:
-            await child.buried()
+        launcher, self._launcher = self._launcher, None
+        if launcher is not None:
+            await launcher.end()
 
-    async def _begin(self, job: Job) -> tuple[Event, _Child | None, float]:
+    async def _begin(self, job: Job) -> tuple[Event, Seat | None, float]:
         """The first event of a job, with the child that works on it and the time at which it must be done."""
         try:
             if self._cores is not None:
                 self._held = await self._cores.acquire(job.threads)
                 job = msgspec.structs.replace(job, threads=self._held.threads)
-            child = await self._started()
+            child = await self._seated(job)
+        except _Refused as refused:
+            return refused.answer, None, 0.0
+        except ChildGone:
+            return await self._launcher_gone(), None, 0.0
         except OSError as error:
             return JobFailed(Failure.ENGINE_FAILED, f"The evaluator's process cannot be started: {error}."), None, 0.0
-        deadline = trio.current_time() + job.time_limit + GRACE_SECONDS
+        self._events, self._began = 0, trio.current_time()
+        deadline = self._began + job.time_limit + GRACE_SECONDS
         try:
             await child.send(pack(job))
-        except _ChildGone:
+        except ChildGone:
             return await self._autopsy(child), child, deadline
         return await self._next(child, deadline), child, deadline
 
-    async def _started(self) -> _Child:
+    async def _seated(self, job: Job) -> Seat:
+        """The child that has this job's model, or a new one. Raises `_Refused`, `ChildGone`, `OSError`."""
+        if self._confined is None:
+            self._confined = await trio.to_thread.run_sync(sandbox.detect)
+        if not self._confined.holds(self._least):
+            text = f"The sandbox here is {self._confined.level!r}, the settings ask for {self._least!r}."
+            raise _Refused(Failure.ENGINE_FAILED, f"{text} {self._confined.why}".strip())
+        key = (job.base, job.base_sha256, job.adapters, job.data_folder, job.memory_limit, job.time_limit, job.threads)
+        if self._child is not None and (key != self._key or self._jobs_left == 0):
+            self._drop()
+        await self._buried()
         if self._child is None:
-            process = await trio.lowlevel.open_process(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, **_ENVIRONMENT},
-            )
-            self._child = _Child(process)
-            self._nursery.start_soon(self._child.listen)
+            if self._launcher is None:
+                self._launcher = open_launcher(self._confined.level, self._command)
+                self._nursery.start_soon(self._launcher.listen)
+            with _opened(job) as (paths, files):
+                request = _request(job, self._confined.level, paths, files)
+                self._child = await self._launcher.seat(request, files, self._nursery)
+            self._key, self._jobs_left = key, JOBS_A_CHILD
+        self._jobs_left -= 1
         return self._child
 
-    async def _next(self, child: _Child, deadline: float) -> Event:
+    async def _next(self, child: Seat, deadline: float) -> Event:
         """The child's next event, or a failure that says why there is none."""
         with trio.move_on_at(deadline):
             try:
                 length = payload_length(await child.read(LENGTH_BYTES))
-                return decode_event(await child.read(length))
-            except _ChildGone:
+                event = decode_event(await child.read(length))
+            except ChildGone:
                 return await self._autopsy(child)
             except (msgspec.DecodeError, FrameTooLarge) as error:
                 self._drop()
                 return JobFailed(Failure.ENGINE_FAILED, f"The evaluator's process spoke nonsense: {error}.")
+            self._events += 1
+            most = MOST_EVENTS + MOST_EVENTS_A_SECOND * (trio.current_time() - self._began)
+            if isinstance(event, Progress) and (length > LARGEST_PROGRESS or self._events > most):
+                self._drop()
+                return JobFailed(Failure.ENGINE_FAILED, "The evaluator's process said more than a job has to say.")
+            return event
         self._drop()
         return JobFailed(Failure.TOO_SLOW, "The evaluator's process did not answer in time and was ended.")
 
-    async def _autopsy(self, child: _Child) -> JobFailed:
-        """What a child died of, as far as its parent can tell."""
-        code = await child.buried()
+    async def _autopsy(self, child: Seat) -> JobFailed:
+        """What a child died of, as far as its launcher can tell."""
+        if self._launcher is None:
+            return JobFailed(Failure.ENGINE_FAILED, "The evaluator's process is gone.")
+        code = await self._launcher.ended(child)
+        if self._child is child:
+            self._child = None
+        child.kill()
+        if code is None:
+            return await self._launcher_gone(child.words.text)
+        return cause_of_death(code, child.words.text)
+
+    async def _launcher_gone(self, words: str = "") -> JobFailed:
+        """What became of a launcher that does not answer; it is ended."""
+        launcher, self._launcher = self._launcher, None
         self._drop()
-        return cause_of_death(code, child.words.decode("utf-8", "replace"))
+        self._ending = None
+        if launcher is None:
+            return JobFailed(Failure.ENGINE_FAILED, "The evaluator's process is gone.")
+        await launcher.end()
+        return cause_of_death(launcher.process.returncode, f"{words} {launcher.words.text}")
+
+    async def _buried(self) -> None:
+        """Waits for the end of the child before this one; a launcher that does not tell it is replaced."""
+        if self._ending is None:
+            return
+        ending, self._ending = self._ending, None
+        if self._launcher is not None and await self._launcher.ended(ending) is None:
+            await self._launcher_gone()
 
     def _release(self) -> None:
         if self._held is not None:
@@ -213,7 +231,34 @@ class Worker:
     def _drop(self) -> None:
         if self._child is not None:
             self._child.kill()
-            self._child = None
+            self._child, self._ending = None, self._child
+
+
+@contextmanager
+def _opened(job: Job) -> Iterator[tuple[tuple[str, ...], list[int]]]:
+    """A job's files and its data folder, open for reading, with the paths by which it names them."""
+    files: list[int] = []
+    paths: list[str] = []
+    try:
+        for path in dict.fromkeys((job.base, *(adapter.path for adapter in job.adapters))):
+            try:
+                files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError as error:
+                raise _Refused(Failure.FILE_MISSING, f"{path} cannot be read: {error.strerror}.") from None
+            paths.append(path)
+        if job.data_folder is not None and Path(job.data_folder).is_dir():
+            files.append(os.open(job.data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            paths.append(job.data_folder)
+        yield tuple(paths), files
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
+
+
+def _request(job: Job, level: str, paths: tuple[str, ...], files: list[int]) -> SeatRequest:
+    mapped = sum(os.fstat(descriptor).st_size for descriptor in files)
+    seconds = JOBS_A_CHILD * (int(job.time_limit * job.threads) + int(GRACE_SECONDS))
+    return SeatRequest(level, paths, job.memory_limit, mapped, seconds, job.benchmark, job.data_folder)
 
 
 def decode_event(data: bytes) -> Event:
@@ -249,6 +294,8 @@ def cause_of_death(code: int | None, words: str) -> JobFailed:
         return JobFailed(Failure.OUT_OF_MEMORY, last)
     if -code in _ABORTS:
         return JobFailed(Failure.MODEL_ABORTED, f"It ended with {signal.Signals(-code).name}. {last}".strip())
+    if code == -signal.SIGXCPU:
+        return JobFailed(Failure.TOO_SLOW, "The evaluator's process used up its processor time.")
     if code == -signal.SIGKILL:
         return JobFailed(Failure.OUT_OF_MEMORY, "The system ended the evaluator's process, most likely for memory.")
     return JobFailed(Failure.ENGINE_FAILED, f"The evaluator's process ended with code {code}. {last}".strip())

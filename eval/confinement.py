@@ -1,37 +1,96 @@
-"""What keeps a hostile model inside its child process.
+"""What a child process gives up, for good, before it looks at a model.
 
-In force now, everywhere it exists: no new privileges, no core dumps, no file written, no more address space than the
-job may use. `confine` runs once, before a model is touched; `limit_memory` before each job. Stronger means (namespaces,
-Landlock, a filter of system calls) belong into `confine`, which names what is in force.
+`confine` runs in a process that has imported everything and opened its files. It raises rather than leave out
+something that the level promises; see `eval.sandbox` for the levels.
 """
 
-import contextlib
 import ctypes
+import os
 import resource
+import struct
 import sys
+from collections.abc import Sequence
 
-_PR_SET_NO_NEW_PRIVS = 38
-_SLACK_BYTES = 1 << 30  # address space that is reserved and never used: thread stacks, allocator arenas
+from msgspec import Struct
+
+from eval import bubblewrap, landlock, seatbelt, seccomp
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_SIGKILL = 9
+_CAPABILITY_VERSION_3 = 0x20080522
+_SLACK_BYTES = 256 << 20  # address space that is reserved and never used: allocator arenas,
+_SLACK_BYTES_A_CORE = 16 << 20  # and thread stacks
+_OPEN_FILES = 256
+_SECONDS_TO_END = 5
 
 
-def confine() -> str:
-    """Applies what can be had for the life of this process. Returns the level's name."""
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(limit, (0, 0))
+class Bounds(Struct, frozen=True):
+    """Hard limits: bytes of address space beyond what is taken now and mapped files, and processor seconds."""
+
+    memory: int
+    mapped: int
+    cpu_seconds: int
+
+
+def confine(level: str, bounds: Bounds, files: Sequence[tuple[str, int]]) -> None:
+    """Confines this process at `level`; `files` are paths with open descriptors that stay readable. Raises `OSError`.
+
+    Memory and processor time are bounded at every level but `none`. What the system lacks of `in-process` is an error;
+    under bubblewrap Landlock is an addition, as the file tree is confined already.
+    """
+    if level == "none":
+        return
+    _limit(bounds)
+    _give_up_privileges()
+    if level == "limits":
+        return
+    if sys.platform == "darwin":
+        seatbelt.restrict([*bubblewrap.library_paths(), *(path for path, _ in files)])
+        return
+    if level == "in-process" or landlock.version():
+        descriptors = [descriptor for _, descriptor in files]
+        landlock.restrict([*bubblewrap.library_paths(), *descriptors], bubblewrap.devices())
+    seccomp.refuse_calls()
+
+
+def end_with_parent() -> None:
+    """Has the kernel end this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    return "rlimits"
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
 
 
-def limit_memory(limit: int, mapped: int) -> None:
-    """Bounds the address space: what is taken now, `limit` bytes more, and `mapped` bytes of files."""
-    wanted = _address_space() + limit + mapped + _SLACK_BYTES
-    with contextlib.suppress(ValueError, OSError):  # not every system lets this be set
-        _, hardest = resource.getrlimit(resource.RLIMIT_AS)
-        if hardest != resource.RLIM_INFINITY:
-            wanted = min(wanted, hardest)
-        resource.setrlimit(resource.RLIMIT_AS, (wanted, hardest))
+def _limit(bounds: Bounds) -> None:
+    wanted = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
+        resource.RLIMIT_CPU: (bounds.cpu_seconds, bounds.cpu_seconds + _SECONDS_TO_END),
+    }
+    if sys.platform != "darwin" and not bubblewrap.has_gpu_engine():  # neither lives with a bounded address space
+        space = (
+            _address_space()
+            + bounds.memory
+            + bounds.mapped
+            + _SLACK_BYTES
+            + _SLACK_BYTES_A_CORE * (os.cpu_count() or 1)
+        )
+        wanted[resource.RLIMIT_AS] = (space, space)
+    for limit, (soft, hard) in wanted.items():
+        _, hardest = resource.getrlimit(limit)
+        most = max(hard, soft) if hardest == resource.RLIM_INFINITY else hardest
+        resource.setrlimit(limit, (min(soft, most), min(hard, most)))
+
+
+def _give_up_privileges() -> None:
+    """No privileges by programs, no capabilities where there were some."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "no_new_privs was refused")
+    header = ctypes.create_string_buffer(struct.pack("<Ii", _CAPABILITY_VERSION_3, 0), 8)
+    if libc.capset(header, ctypes.create_string_buffer(24)):
+        raise OSError(ctypes.get_errno(), "the capabilities could not be given up")
 
 
 def _address_space() -> int:
@@ -40,3 +99,24 @@ def _address_space() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except (OSError, ValueError):
         return 0
+
+
+def holds(level: str) -> str | None:
+    """After `confine`: what can still be done that the level rules out, or None. Tries it."""
+    if level in ("none", "limits"):
+        return None
+    import socket
+
+    try:
+        socket.socket().close()
+    except OSError:
+        pass
+    else:
+        return "a socket could be made"
+    for path in ("/etc/passwd", os.path.expanduser("~")):
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+        except OSError:
+            continue
+        return f"{path} could be read"
+    return None

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eval.benchmarks import QuestionSet, find
-from eval.confinement import limit_memory
 from eval.evaluation import Base, evaluate, open_base
 from eval.failing import EvaluationError
 from eval.job import Event, Job, JobFailed, Outcome, Progress
@@ -39,8 +38,6 @@ class Desk:
     def _outcome(self, job: Job) -> Outcome:
         deadline = time.monotonic() + job.time_limit
         questions = self._question_set(job)
-        mapped = sum(Path(path).stat().st_size for path in _files(job) if Path(path).exists())
-        limit_memory(job.memory_limit, mapped)
         base = self._loaded(job)
         next_report = 0.0
 
@@ -79,7 +76,3 @@ class Desk:
         if self._base is not None:
             self._base[1].model.close()
             self._base = None
-
-
-def _files(job: Job) -> list[str]:
-    return [job.base, *(adapter.path for adapter in job.adapters)]

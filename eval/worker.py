@@ -1,37 +1,40 @@
-"""The evaluator's child process: `python -I -m eval.worker`, jobs on stdin, events on stdout (see `eval.frames`).
+"""The evaluator's child process: jobs on its socket, events back (see `eval.frames`); started by `eval.launcher`.
 
 It keeps one base model between jobs of the same base. A model that makes llama.cpp abort ends this process and nothing
-else. When its parent goes away, stdin ends and so does this process, in the middle of a job if need be.
+else. When its parent goes away, its socket ends and so does this process, in the middle of a job if need be.
 """
 
 import os
 import queue
 import sys
 import threading
+from collections.abc import Mapping
 
 import msgspec
 
-from eval.confinement import confine
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
 from eval.job import Event, Job
 
 
-def main() -> None:
-    """Answers jobs until stdin ends."""
-    events = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints must not break the frames
-    confine()
+def answer_jobs(names: Mapping[str, str]) -> None:
+    """Answers jobs until the socket, descriptor 0, ends; `names` tells where the paths in jobs are found."""
     from eval.desk import Desk
 
     jobs: queue.Queue[Job] = queue.Queue(maxsize=1)
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
-    desk = Desk(lambda event: _send(events, event))
+    desk = Desk(_send)
     while True:
-        desk.answer(jobs.get())
+        desk.answer(_renamed(jobs.get(), names))
+
+
+def _renamed(job: Job, names: Mapping[str, str]) -> Job:
+    adapters = tuple(msgspec.structs.replace(each, path=names.get(each.path, each.path)) for each in job.adapters)
+    folder = names.get(job.data_folder, job.data_folder) if job.data_folder else None
+    return msgspec.structs.replace(job, base=names.get(job.base, job.base), adapters=adapters, data_folder=folder)
 
 
 def _read_jobs(jobs: queue.Queue[Job]) -> None:
-    """Passes jobs on; a thread of its own, so that the end of stdin is noticed in the middle of a job, too."""
+    """Passes jobs on; a thread of its own, so that the socket's end is noticed in the middle of a job, too."""
     code = 1
     try:
         decoder = msgspec.msgpack.Decoder(Job)
@@ -56,11 +59,7 @@ def _read_exactly(count: int) -> bytes:
     return bytes(data)
 
 
-def _send(descriptor: int, event: Event) -> None:
+def _send(event: Event) -> None:
     data = memoryview(pack(event))
     while data:
-        data = data[os.write(descriptor, data) :]
-
-
-if __name__ == "__main__":
-    main()
+        data = data[os.write(0, data) :]

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 import trio
 from hypothesis import given
@@ -18,8 +19,8 @@ from eval.benchmarks import find
 from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible
 from eval.cores import CoreSlots
 from eval.demo import catalogue
-from eval.frames import pack
 from eval.job import AdapterFile, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
+from eval.sandbox import Sandbox
 from protocol import fingerprint
 from protocol.failures import Failure
 from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, vocabulary, write_llama
@@ -137,12 +138,19 @@ async def test_each_thing_that_is_wrong_has_its_own_failure(tiny: Path, adapter:
         await outcome(worker, job(tiny))
 
 
+def descendants(pid: int) -> set[int]:
+    """Process ids of all that this process has started, directly or not."""
+    return {each.pid for each in psutil.Process(pid).children(recursive=True)}
+
+
 async def test_a_cancelled_job_takes_the_child_with_it(tiny: Path) -> None:
     async with open_worker() as worker:
         await outcome(worker, job(tiny))
         pid = worker.pid
         assert pid is not None
-        begun, process = trio.Event(), os.pidfd_open(pid)
+        before = descendants(pid)
+        begun = trio.Event()
+        working: list[int] = []
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
@@ -151,12 +159,14 @@ async def test_a_cancelled_job_takes_the_child_with_it(tiny: Path) -> None:
 
             nursery.start_soon(run)
             await begun.wait()
+            (child,) = descendants(pid) - before
+            working.append(os.pidfd_open(child))
             nursery.cancel_scope.cancel()
         with trio.fail_after(1):
-            await trio.lowlevel.wait_readable(process)  # it has ended
-        os.close(process)
+            await trio.lowlevel.wait_readable(working[0])  # it has ended
+        os.close(working[0])
         await outcome(worker, job(tiny))
-        assert worker.pid != pid
+        assert worker.pid == pid
     assert not exists(pid)
 
 
@@ -173,10 +183,15 @@ async def test_a_killed_child_is_a_failure_of_the_device(tiny: Path) -> None:
 
 async def test_a_child_that_does_not_answer_is_ended(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eval.client.GRACE_SECONDS", 0.2)
-    async with open_worker(command=SLEEPER) as worker:
+    monkeypatch.setattr("eval.seat.REAP_SECONDS", 0.1)
+    async with open_worker(command=SLEEPER, confined=Sandbox("limits")) as worker:
         answer = await failure(worker, job(tiny, time_limit=0.1))
         assert answer.failure is Failure.TOO_SLOW
-        assert worker.pid is None
+        deaf = worker.pid
+        assert (await failure(worker, job(tiny, time_limit=0.1))).failure is Failure.TOO_SLOW
+        assert worker.pid != deaf
+        assert deaf is not None
+        assert not exists(deaf)
 
 
 @pytest.mark.parametrize("program", ["print('hello, hello')", "import sys; sys.exit(3)", "pass"])
@@ -196,16 +211,33 @@ async def test_cores_are_held_while_a_job_runs_and_free_after(tiny: Path, tmp_pa
             assert free == 1
 
 
-def test_a_child_whose_parent_went_away_ends(tiny: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-I", "-m", "eval.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(pack(job(BASE, questions=range(900))))
-    child.stdin.flush()
-    child.stdout.read(20)  # in the middle of the job
-    child.stdin.close()
-    assert child.wait(timeout=10) == 0
-    child.stdout.close()
+NODE = """
+import sys, trio
+from pathlib import Path
+from eval.client import open_worker
+from eval.job import Job
+
+async def main():
+    async with open_worker() as worker:
+        job = Job(base=sys.argv[1], base_sha256=bytes(32), benchmark="tally-words", questions=tuple(range(900)))
+        async for _ in worker.run(job):
+            print("working", flush=True)
+
+trio.run(main)
+"""
+
+
+def test_a_child_whose_node_went_away_ends() -> None:
+    node = subprocess.Popen([sys.executable, "-c", NODE, str(BASE)], stdout=subprocess.PIPE)
+    assert node.stdout is not None
+    assert node.stdout.readline() == b"working\n"
+    orphans = [psutil.Process(pid) for pid in descendants(node.pid)]
+    assert len(orphans) >= 2  # the launcher and its child at least
+    node.kill()
+    node.wait()
+    node.stdout.close()
+    _, alive = psutil.wait_procs(orphans, timeout=10)
+    assert not alive
 
 
 @given(st.binary(max_size=200))
