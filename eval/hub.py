@@ -183,12 +183,12 @@ def _append(place: Place, size: int, into: Path, report: Report, patience: Patie
             file.truncate(have)
             file.seek(have)
             for chunk in response.iter_bytes():
-                patience.check()
                 have += len(chunk)
                 if have > size:
                     raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has more than the {size} registered bytes.")
                 file.write(chunk)
                 report(Fetching(str(place), have, size))
+                patience.check()
     if have < size:
         raise Interrupted(f"{place}: the Hub sent {have} of {size} bytes.")
 

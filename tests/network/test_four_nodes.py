@@ -30,6 +30,15 @@ async def test_fixed_results_become_one_board(kit: Kit, autojump_clock: MockCloc
         assert [final.state for final in network.finals("ben")] == [TaskState.DONE] * 18
 
 
+async def test_the_next_tasks_files_are_fetched_while_one_runs(kit: Kit, autojump_clock: MockClock) -> None:
+    evaluators = {name: kit.FixedEvaluator(kit.sha(name)) for name in NAMES}
+    async with kit.network(evaluators) as network:
+        await network.until(60)
+    for evaluator in evaluators.values():
+        assert len(evaluator.evaluated) == 6
+        assert evaluator.prepared == evaluator.evaluated[1:]
+
+
 async def test_a_liar_is_outvoted_and_earns_nothing(kit: Kit, autojump_clock: MockClock) -> None:
     class Liar(kit.FixedEvaluator):  # type: ignore[misc]
         def _values(self, request: Request, question: int) -> bytes:
