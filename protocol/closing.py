@@ -12,6 +12,7 @@ from protocol.counting import Verdict, decide
 from protocol.gathering import Gathering
 from protocol.hashing import digest
 from protocol.lifecycle import Event, TaskState, follow
+from protocol.plan import derive
 from protocol.standings import Standing, Work, differ, pack
 from protocol.state import WINDOW, Final, State
 from protocol.tasks import Purpose, Task, Turn
@@ -34,9 +35,11 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
     last = min(opens - 1, opened + state.opening.parameters.leaderless_max)
     state.closed = {epoch: kept for epoch, kept in state.closed.items() if state.marks - kept.mark < CLOSES_KEPT}
     for epoch in range(opened, last + 1):
-        where = state.gatherings.pop(epoch, None)
+        # Made anew where nobody spoke of a leaderless epoch: whether anybody has looked at it must make no difference.
+        plan = derive(state.opening, epoch)
+        where = state.gatherings.pop(epoch, None) or (Gathering(state.genesis.id, plan) if plan else None)
         if where is None:
-            continue  # nobody spoke of this leaderless epoch
+            break
         _close(state, where)
         salts |= {(epoch, account): salt for account, salt in where.salts()}
         if epoch == opened:

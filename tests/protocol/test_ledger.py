@@ -306,3 +306,22 @@ def test_a_late_reveal_counts_within_two_closes_however_long_an_outage_lies_betw
     world.mark(41)
     assert world.log(next(r for r in late if r.signer == world.device("cleo").public)) is Rejection.VOID_NO_OPEN_EPOCH
     assert world.state.accounts[cleo].missed == {0: 1}
+
+
+def test_looking_at_an_epoch_changes_nothing(world: World) -> None:
+    """A node that showed a leaderless epoch to its owner and one that did not come to the same state."""
+    world.epoch(0, PEOPLE)
+    looker, overlay = world.refold(), None
+    for epoch in (1, 2, 3):
+        assert ledger.gathering(looker, epoch) is not None
+        overlay = Overlay(looker)
+        assert overlay.plan(epoch) is not None
+        overlay.settle()
+    for epoch in (4, 6):
+        start = len(world.entries)
+        world.mark(epoch)
+        for entry in world.entries[start:]:
+            assert ledger.append(looker, entry) is None
+        assert looker.digest() == world.state.digest() == world.refold().digest()
+    assert [finals[0].epoch for finals in world.state.verdicts] == [0, 1, 2, 3, 4, 5]
+    assert {final.state for finals in list(world.state.verdicts)[1:4] for final in finals} == {TaskState.EXPIRED}
