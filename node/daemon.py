@@ -8,6 +8,7 @@ from typing import Protocol
 import trio
 from starlette.applications import Starlette
 
+from eval.sandbox import detect
 from node.batches import Batches
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
@@ -19,7 +20,8 @@ from node.home import Home
 from node.identity import Identity, load_identity
 from node.network import Network
 from node.observer import Observer
-from node.pauses import USER, Pauses
+from node.offload import offload
+from node.pauses import SANDBOX_WEAK, USER, Pauses
 from node.process import announced, new_token, serving, stop_on_signals
 from node.reach import Reach
 from node.scheduler import Scheduler
@@ -74,6 +76,9 @@ async def run_node(
         observer.account, observer.device = identity.account.public, identity.device.public
         observer.scheduler, observer.pauses = scheduler, pauses
         observer.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
+        observer.sandbox = await offload(detect)
+        if not observer.sandbox.holds(settings.sandbox):
+            pauses.begin(SANDBOX_WEAK)
         commands = {
             "pause": partial(pauses.begin, USER),
             "resume": partial(pauses.end, USER),

@@ -33,7 +33,7 @@ log = structlog.get_logger("peerboard")
 async def open_llama_evaluator(home: Home, settings: Settings) -> AsyncIterator["LlamaEvaluator"]:
     """An evaluator whose child process lives as long as the block."""
     cache = await offload(partial(Cache, home.cache, settings.disk * MIB))
-    async with open_worker(CoreSlots()) as worker:
+    async with open_worker(CoreSlots(), least=settings.sandbox) as worker:
         yield LlamaEvaluator(worker, cache, settings)
 
 

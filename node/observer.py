@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from eval.sandbox import Sandbox
 from node import views
 from node.core import Core
 from node.pauses import Pauses
@@ -29,6 +30,8 @@ class Observer:
     device: bytes | None = None
     scheduler: Scheduler | None = None
     pauses: Pauses | None = None
+    sandbox: Sandbox | None = None
+    """What the evaluator is confined by, once that is known."""
     bootstrap: tuple[str, ...] = ()
     """Peer ids of the configured bootstraps."""
     stopping: bool = False
@@ -75,6 +78,7 @@ class Observer:
             "current": self._current(),
             "today": self._today(),
             "credit": account.credit if account else 0,
+            "sandbox": {"level": self.sandbox.level, "why": self.sandbox.why} if self.sandbox else None,
         }
 
     def tasks(self) -> Json:

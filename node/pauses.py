@@ -16,6 +16,9 @@ class Pause(Struct, frozen=True):
 
 
 USER = Pause("USER", "paused by you", "you resume it", Level.NOTE)
+SANDBOX_WEAK = Pause(
+    "SANDBOX_WEAK", "the sandbox is weaker than `sandbox` in the settings", "it is stronger, and the node starts again"
+)
 DISK_FULL = Pause("DISK_FULL", "the disk is full", "there is space again")
 
 

@@ -74,6 +74,7 @@ def checks(home: Home) -> Iterator[Finding]:
     yield finding
     yield disk(home, settings)
     yield engine()
+    yield sandbox(settings)
     daemon, finding = _daemon(home)
     yield finding
     if daemon is not None:
@@ -177,6 +178,22 @@ def engine(command: tuple[str, ...] = (sys.executable, "-I", "-m", "peerboard.en
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return unable(f"The engine cannot be loaded: {last}")
+
+
+def sandbox(settings: Settings) -> Finding:
+    """How strongly evaluations are confined here, and whether that is what the settings ask for."""
+    from eval.sandbox import IN_PROCESS, detect
+
+    found = detect()
+    remedy = "docs/sandbox.md says what each level needs."
+    if not found.holds(settings.sandbox):
+        title = f"{found.level}, and the settings ask for {settings.sandbox}: this node pauses. {found.why}"
+        return Finding(FAIL, "SANDBOX", title, remedy)
+    if not found.why:
+        return Finding(OK, "SANDBOX", found.level)
+    if found.holds(IN_PROCESS):
+        return Finding(OK, "SANDBOX", f"{found.level}. {found.why}")
+    return Finding(WARN, "SANDBOX", f"{found.level}. {found.why}", remedy)
 
 
 def _daemon(home: Home) -> tuple[Daemon | None, Finding]:

@@ -124,6 +124,8 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
         counts = f"{today['evaluated']} evaluated · {today['counted']} counted · {today['failed']} failed"
         yield _fit(f"today    {counts} · credit {data['credit']:,}", terminal)
         yield _fit(f"account  {short(data['account'])} · device {short(data['device'])}", terminal)
+    if data.get("sandbox"):
+        yield _fit(f"sandbox  {safe(data['sandbox']['level'])}", terminal)
     yield _fit(f"home     {safe(data['home'])} · {safe(data['role'])}, pid {data['pid']}", terminal)
     for warning in answer["warnings"]:
         severity = safe(warning["severity"])
