@@ -27,10 +27,6 @@ def test_the_files_are_what_is_written() -> None:
         assert FILES[name].read_text(encoding="utf-8") == text, f"{name}: python -m tests.vectors.write"
 
 
-def test_writing_twice_gives_the_same() -> None:
-    assert written() == written()
-
-
 @pytest.mark.parametrize("name", PARTS)
 def test_the_input_alone_gives_what_is_expected(name: str) -> None:
     for vector in vectors(name):
