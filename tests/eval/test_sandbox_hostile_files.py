@@ -1,0 +1,85 @@
+"""Files made to break llama.cpp: each is a typed failure, its child's at most, and the next job has an outcome."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.client import open_worker
+from eval.job import AdapterFile, Job, JobFailed, Outcome
+from protocol.failures import Failure
+from tests.eval.tiny_models import LAYERS, gguf_bytes, llama_metadata, llama_tensors, vocabulary, write_adapter
+
+
+def changed(**metadata: Any) -> bytes:
+    return gguf_bytes(
+        llama_metadata() | {key.replace("__", "."): value for key, value in metadata.items()}, llama_tensors()
+    )
+
+
+def flat_norm() -> bytes:
+    tensors = llama_tensors()
+    for layer in range(LAYERS):
+        name = f"blk.{layer}.attn_norm.weight"
+        tensors[name] = tensors[name].astype(np.float16).reshape(1, -1)
+    return gguf_bytes(llama_metadata(), tensors)
+
+
+def without_a_tensor() -> bytes:
+    tensors = llama_tensors()
+    del tensors["blk.1.attn_q.weight"]
+    return gguf_bytes(llama_metadata(), tensors)
+
+
+def not_finite() -> bytes:
+    tensors = llama_tensors()
+    tensors["output.weight"][:] = np.nan
+    return gguf_bytes(llama_metadata(), tensors)
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "noise": lambda: b"GGUF" + random.Random(1).randbytes(5000),
+    "half": lambda: gguf_bytes(llama_metadata(), llama_tensors())[:20_000],
+    "duplicate tokens": lambda: changed(tokenizer__ggml__tokens=[*vocabulary()[0][:-1], vocabulary()[0][-2]]),
+    "epsilon not a number": lambda: changed(llama__attention__layer_norm_rms_epsilon=float("nan")),
+    "two billion layers": lambda: changed(llama__block_count=1 << 31),
+    "no heads": lambda: changed(llama__attention__head_count=0),
+    "unknown architecture": lambda: changed(general__architecture="hal9000"),
+    "another tokenizer": lambda: changed(tokenizer__ggml__model="llama"),
+    "norm of two dimensions": flat_norm,
+    "missing tensor": without_a_tensor,
+    "weights not finite": not_finite,
+}
+
+
+def job(path: Path, **more: Any) -> Job:
+    return Job(base=str(path), base_sha256=bytes(32), benchmark="tally-choice", questions=(0, 1), **more)
+
+
+async def test_hostile_models_are_typed_failures(tiny: Path, tmp_path: Path) -> None:
+    async with open_worker() as worker:
+        for name, content in HOSTILE.items():
+            path = tmp_path / f"{name}.gguf"
+            path.write_bytes(content())
+            answer = await worker.evaluate(job(path))
+            assert isinstance(answer, JobFailed), name
+            assert answer.failure.of_model or answer.failure is Failure.OUT_OF_MEMORY, (name, answer)
+        assert isinstance(await worker.evaluate(job(tiny)), Outcome)
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf")])
+async def test_hostile_adapters_are_typed_failures(tiny: Path, tmp_path: Path, alpha: float) -> None:
+    metadata = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora"}
+    endless = tmp_path / "endless.gguf"
+    endless.write_bytes(gguf_bytes(metadata | {"adapter.lora.alpha": alpha}, {}))
+    wide = write_adapter(tmp_path / "wide.gguf", inputs=128)
+    async with open_worker() as worker:
+        for path in (endless, wide):
+            answer = await worker.evaluate(job(tiny, adapters=(AdapterFile(str(path), bytes(32)),)))
+            assert isinstance(answer, JobFailed)
+            assert answer.failure is Failure.ADAPTER_REFUSED, answer
+        assert isinstance(await worker.evaluate(job(tiny)), Outcome)
