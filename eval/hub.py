@@ -86,12 +86,16 @@ class Patience:
 
 
 class Interrupted(Exception):
-    """Something that may go better next time; `wait` are the seconds that the server asks for."""
+    """Something that may go better next time; `wait` are the seconds that the server asks for.
 
-    def __init__(self, detail: str, wait: float | None = None) -> None:
+    `silent`: there was no answer at all, and the time that trying takes is spent already.
+    """
+
+    def __init__(self, detail: str, wait: float | None = None, *, silent: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.wait = wait
+        self.silent = silent
 
 
 def place_of(file: HubFile) -> Place:
@@ -159,6 +163,8 @@ def _patiently(place: Place, ask: Callable[[], Answer], stop: threading.Event | 
             with _explained(place):
                 return ask()
         except Interrupted as error:
+            if error.silent:
+                raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail) from None
             patience.lost(error, progressed=False)
 
 
@@ -222,7 +228,8 @@ def _explained(place: Place) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise _refusal(error, place) from None
     except httpx2.TimeoutException:
-        raise Interrupted(f"{place}: {hub} does not answer. Look at the connection, then try again.") from None
+        detail = f"{place}: {hub} does not answer. Look at the connection, then try again."
+        raise Interrupted(detail, silent=True) from None
     except httpx2.TransportError as error:
         words = str(error) or type(error).__name__
         raise Interrupted(

@@ -25,7 +25,7 @@ QUIET_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 ROOM_PER_BYTE = 6  # the files, and their rows written out: parquet is compressed
 SMALLEST_ROOM = 16 << 20
-REMEDY = "Try again, or name a folder with a copy with --data."
+REMEDY = "A folder that holds a copy can be named with --data, or by the setting 'data'."
 _PLACES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE")
 _Said = Fetching | Ended
 

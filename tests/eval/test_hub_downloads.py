@@ -1,6 +1,7 @@
 """Files from the Hub, over the unmodified client library and a stand-in on loopback: pinned, verified, resumed."""
 
 import hashlib
+import socket
 import threading
 from pathlib import Path
 
@@ -161,6 +162,21 @@ def test_a_silent_server_is_not_waited_for(
     other = hub.model("some/model", COMMIT)
     other.add("small.gguf", b"other")
     error = failure(cache, pinned("small.gguf", b"other"))
+    assert "does not answer" in error.detail
+
+
+def test_a_hub_that_never_answers_is_asked_once(
+    repository: Repository, hub: HubStandIn, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        error = failure(cache, pinned())
+        silent.settimeout(0)
+        silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+    assert error.failure is Failure.DOWNLOAD_FAILED
     assert "does not answer" in error.detail
 
 

@@ -7,11 +7,9 @@ end everybody has the same board.
 
 import contextlib
 import hashlib
-import http.server
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from peerboard.demo_network import write_demo_network
 from peerboard.exits import CommandFailed
 from protocol.definitions import HubFile, Model
 from protocol.parameters import DEMO
+from tests.hub.stand_in import HubStandIn
 
 EPOCH_SECONDS = 20
 PATIENCE = 90.0
@@ -34,35 +33,10 @@ STOP_SECONDS = 5.0
 WRONG_BYTES = b"not the registered file"
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the Hub as one download of one file needs; whatever is asked for has the wrong content."""
-
-    def do_HEAD(self) -> None:
-        self._answer(body=b"")
-
-    def do_GET(self) -> None:
-        self._answer(body=WRONG_BYTES)
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(WRONG_BYTES)))
-        self.send_header("ETag", '"0123456789abcdef0123456789abcdef01234567"')
-        self.send_header("X-Repo-Commit", "1" * 40)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture
-def wrong_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Hub on loopback that holds other bytes than were registered."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-        yield
-        server.shutdown()
+def wrong_hub(hub: HubStandIn) -> None:
+    """A Hub that holds other bytes than were registered, of the same length."""
+    hub.model("test/wrong", "1" * 40).add("wrong.gguf", WRONG_BYTES)
 
 
 @pytest.fixture
