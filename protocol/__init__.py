@@ -3,7 +3,7 @@
 Everything that decides anything (validity, assignment, quorum, quota, credit, ranking) lives here. These modules do
 no I/O, read no clock and draw no random number; they import nothing else of the project. Read in this order:
 
-================================  ================================================================================
+=======================  ================================================================================
 module                   one idea
 =======================  ================================================================================
 `rejections`             every reason to refuse a message or to void a log entry

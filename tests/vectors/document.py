@@ -19,7 +19,7 @@ from msgspec import Struct
 from protocol import tables
 from protocol.definitions import ModelType, TaskKind
 from protocol.pools import Slot
-from protocol.state import Account, DeviceProfile, Entry, Final, Motion, Pending, Rated, State, Vote
+from protocol.state import Account, DeviceProfile, Entry, Motion, Pending, Rated, State, Vote
 from protocol.tasks import Purpose, Subject, Turn
 from protocol.tiers import TIERS
 
@@ -58,7 +58,10 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("network", "account", "epoch", "ground", "salt", "the `Run`", "array of `TaskResult`"),
     ),
     "peerboard/audit/1": ("draw of an audit", ("beacon", "task")),
-    "peerboard/history/1": ("chain of verdicts", ("history before", "the `Final`", "array of medians")),
+    "peerboard/history/1": (
+        "chain of verdicts, one link an epoch",
+        ("history before", "epoch", "array of verdicts (section 14)"),
+    ),
     "peerboard/superseded/1": ("the same, for a superseded task", ("history before", "old task", "new task")),
     "peerboard/state/1": (
         "the state",
@@ -154,9 +157,8 @@ RECORDS: tuple[type[Struct], ...] = (
     Vote,
     Rated,
     Pending,
-    Final,
 )
-"""What the state's tables, its list of pending examinations and its history hold, beyond what travels."""
+"""What the state's tables, its list of pending examinations hold, beyond what travels."""
 ENUMS: tuple[type[enum.Enum], ...] = (ModelType, TaskKind, Purpose)
 MODULES = r"\b[a-z_]+\.(?:[a-z_]+\.)*"
 
