@@ -8,20 +8,21 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from bootstrap.log_writer import LogWriter
+from bootstrap.log_writer import LogWriter, NotThisLog
 from bootstrap.pages import page_routes
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
 from node.control import owner_routes, read_routes, token_required
 from node.core import Core, open_core
-from node.daemon import OpenNetwork, housekeeping
+from node.daemon import OpenNetwork, housekeeping, tell_clock
 from node.home import Home
-from node.identity import load_key
+from node.identity import KeyFileDamaged, load_key
 from node.observer import Observer
 from node.process import announced, new_token, serving, stop_on_signals
 from node.settings import Settings
 from node.supervision import Supervisor
 from protocol.genesis import Genesis
+from protocol.signing import PrivateKey
 
 
 async def run_bootstrap(
@@ -39,8 +40,8 @@ async def run_bootstrap(
         open_core(genesis, network, home.store, clock, bulletin) as core,
     ):
         observer = Observer(core, "bootstrap", version, home.folder)
-        key, chain_seed = load_key(home.log_key), bytes.fromhex(home.chain_seed.read_text().strip())
-        writer = LogWriter(core, key, chain_seed, waits_for=settings.first_mark_waits_for)
+        key, chain_seed = _log_keys(home)
+        writer = LogWriter(core, key, chain_seed, home.signed, waits_for=settings.first_mark_waits_for)
         supervisor = Supervisor(bulletin, home.folder)
         public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
         owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})
@@ -52,6 +53,7 @@ async def run_bootstrap(
         ):
             with announced(home, "bootstrap", url, web=web):
                 nursery.start_soon(stop_on_signals, stop)
+                nursery.start_soon(supervisor.keep, "clock", partial(clock.watch, partial(tell_clock, bulletin)))
                 nursery.start_soon(supervisor.keep, "core", core.run)
                 nursery.start_soon(
                     supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
@@ -62,6 +64,16 @@ async def run_bootstrap(
                 await stop.wait()
                 bulletin.tell(Level.NOTE, "STOPPING", "Stopping.")
                 nursery.cancel_scope.cancel()
+
+
+def _log_keys(home: Home) -> tuple[PrivateKey, bytes]:
+    """The log's key and the seed of its hash chain. None is ever made here. Raises `NotThisLog`."""
+    if not home.log_key.exists() or not home.chain_seed.exists():
+        raise NotThisLog(f"{home.folder} holds no log key: it is a node's home. Run it with `peerboard run`.")
+    try:
+        return load_key(home.log_key), bytes.fromhex(home.chain_seed.read_text().strip())
+    except (KeyFileDamaged, ValueError, OSError) as error:
+        raise NotThisLog(f"The keys of the log in {home.folder} cannot be read: {error}. Restore them.") from None
 
 
 def _checkpoint(core: Core) -> BaseRoute:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -22,6 +22,7 @@ from protocol.genesis import Genesis
 
 EXCHANGES_PER_EPOCH = 20
 LONGEST_BETWEEN_EXCHANGES = 60.0
+ASK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Core:
     exchange: Exchange
     log_reader: LogReader
     timetable: Timetable
+    kept_up: trio.Event = field(default_factory=trio.Event)
+    """Set once this participant has kept up with a peer since its start."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep up with the others until cancelled."""
@@ -45,6 +48,7 @@ class Core:
             await nursery.start(self.log_reader.run)
             nursery.start_soon(self._meet)
             nursery.start_soon(self._exchange_now_and_then)
+            nursery.start_soon(self._ask_for_marks)
             task_status.started()
 
     async def keep_up_with(self, peer: str) -> None:
@@ -54,6 +58,7 @@ class Core:
             await self.exchange.with_peer(peer)
         except RequestFailed:
             return  # it left, or is busy: the next round is soon
+        self.kept_up.set()
 
     async def _meet(self) -> None:
         """Keep up with each peer as it joins."""
@@ -71,6 +76,21 @@ class Core:
             if peers := self.network.peers():
                 await self.keep_up_with(choice.choice(peers).peer)
 
+    async def _ask_for_marks(self) -> None:
+        """Ask peers for the epoch's mark while it is due: gossip of its checkpoint may be slow, or lost."""
+        choice = Random(self.network.peer)  # noqa: S311  only spreads load
+        while True:
+            epoch = self.timetable.epoch_at(self.clock.now()) + 1
+            await self.clock.sleep_until(self.timetable.start(epoch) + ASK_SECONDS)
+            while self._lacks_mark(epoch) and self.clock.now() < self.timetable.leaderless_at(epoch):
+                if peers := self.network.peers():
+                    await self.log_reader.catch_up(choice.choice(peers).peer)
+                await trio.sleep(ASK_SECONDS)
+
+    def _lacks_mark(self, epoch: int) -> bool:
+        marked = self.replica.marked_epoch
+        return marked is None or marked < epoch
+
 
 @asynccontextmanager
 async def open_core(
@@ -78,6 +98,7 @@ async def open_core(
 ) -> AsyncIterator[Core]:
     """A core with everything folded that its store keeps. Raises `StoreFailed`."""
     async with open_store(store_file) as store:
+        await store.bind(genesis.id)
         replica = Replica(genesis, bulletin)
         gossiper = Gossiper(network, replica, store, clock, bulletin)
         log_reader = LogReader(network, replica, store, clock, bulletin)

@@ -93,6 +93,7 @@ async def run_node(
         ):
             with announced(home, "node", url):
                 nursery.start_soon(stop_on_signals, stop)
+                nursery.start_soon(supervisor.keep, "clock", partial(clock.watch, partial(tell_clock, bulletin)))
                 nursery.start_soon(supervisor.keep, "core", core.run)
                 nursery.start_soon(
                     supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
@@ -125,6 +126,11 @@ def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pau
 
 def _profile(settings: Settings, epoch: int) -> Profile:
     return Profile(epoch, settings.memory, settings.disk, ("cpu",))
+
+
+def tell_clock(bulletin: Bulletin, seconds: float) -> None:
+    """The wall clock was set, or the machine slept."""
+    bulletin.tell(Level.NOTE, "CLOCK", f"The clock moved by {seconds:+.1f} s: the schedule follows it.")
 
 
 def _stop(observer: Observer, stop: trio.Event) -> None:

@@ -10,7 +10,7 @@ LONGEST_SOCKET_PATH = 100
 
 @dataclass(frozen=True)
 class Home:
-    """A node's folder. Everything in it can be deleted but the two signing keys."""
+    """A participant's folder. A node can fetch all of it again but its keys; the bootstrap needs `signed` as well."""
 
     folder: Path
 
@@ -48,6 +48,11 @@ class Home:
     def chain_seed(self) -> Path:
         """The bootstrap's: seed of the hash chain."""
         return self.folder / "chain.key"
+
+    @property
+    def signed(self) -> Path:
+        """The bootstrap's: the newest checkpoint that the log key signed. Without it the log key would sign a fork."""
+        return self.folder / "signed.note"
 
     @property
     def store(self) -> Path:

@@ -22,6 +22,7 @@ from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.definitions import Count
 from protocol.envelope import MAX_BYTES, Envelope, open_envelope
 from protocol.merkle import leaf_hash
+from protocol.messages import Mark
 from protocol.notes import InvalidNote
 from protocol.rejections import Rejected
 
@@ -50,6 +51,10 @@ class Portion(Struct, frozen=True, forbid_unknown_fields=True):
     entries: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)]
 
 
+class NotTheLog(Exception):
+    """A peer gave other entries than the checkpoint covers: which of the two is wrong cannot be known from it."""
+
+
 class LogReader:
     """Keeps this node's prefix of the log up to date, and serves it to peers."""
 
@@ -71,6 +76,9 @@ class LogReader:
     async def load(self) -> None:
         """Fold what the store keeps of the log, without checking its signatures again."""
         self.note = await self._store.checkpoint() or b""
+        await self._fold_stored()
+
+    async def _fold_stored(self) -> None:
         network = self._replica.genesis.id
         while entries := await self._store.log_entries(self._replica.size, PORTION_ENTRIES):
             opened = [open_envelope(data, network, check_signature=False) for data in entries]
@@ -103,7 +111,7 @@ class LogReader:
                 if not error.full:
                     raise
                 return  # the log is fetched again once there is space; the disk's watch says so
-            except (Rejected, InvalidNote) as error:
+            except (Rejected, InvalidNote, NotTheLog) as error:
                 self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
 
     async def _fetch(self, peer: str) -> None:
@@ -128,14 +136,31 @@ class LogReader:
             entries += await offload(partial(_open_all, fresh, network))
             frontier = frontier.extend(leaf_hash(data) for data in fresh)
         if frontier.root != target.root:
-            self._tell_fork(target)
-            return
+            raise NotTheLog(f"its {len(entries)} entries are not the ones that the log key's checkpoint covers.")
         await self._store.append_log(
             self._replica.size, [(entry.id, entry.data) for entry in entries], note, self._clock.now()
         )
         self.note, self.heard = note, self._clock.now()
-        self._replica.extend(entries)
+        voids = self._replica.extend(entries)
+        if any(void and isinstance(entry.message, Mark) for entry, void in zip(entries, voids, strict=True)):
+            await self._fold_anew()
         self._bulletin.touch(Topic.STATUS)
+
+    async def _fold_anew(self) -> None:
+        """A mark that has no effect here means that this node went wrong, or the log key did: the store decides."""
+        held = tuple(self._replica.held.values())
+        self._replica.begin_again()
+        await self._fold_stored()
+        for envelope in held:
+            self._replica.take(envelope)
+        if self._replica.void_mark:
+            text = (
+                f"The log's newest mark has no effect: {self._replica.void_mark.sentence} This node follows no further "
+                "epoch. Look for a newer version, and compare with other runners."
+            )
+            self._bulletin.tell(Level.FAIL, "MARK_VOID", text)
+        else:
+            self._bulletin.tell(Level.WARN, "FOLDED_ANEW", "This node's state had gone wrong; it was folded anew.")
 
     def _judge(self, checkpoint: Checkpoint) -> None:
         """A checkpoint of no more than is known here: either of the same history, or a fork."""

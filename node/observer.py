@@ -101,6 +101,10 @@ class Observer:
 
     def warnings(self) -> list[Json]:
         """What a person should look at now."""
+        if void := self.core.replica.void_mark:
+            remedy = "Look for a newer version, and compare with other runners."
+            title = f"The log's newest mark has no effect: {void.sentence}"
+            return [{"code": "MARK_VOID", "severity": "fail", "title": title, "remedy": remedy}]
         connected = {peer.peer for peer in self.core.network.peers()}
         if not connected and (self.bootstrap or self.role == "bootstrap"):
             remedy = "Check the network, and the bootstrap addresses in config.toml. The node tries again by itself."

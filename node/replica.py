@@ -4,6 +4,7 @@ In memory, without I/O and without waiting: services bring envelopes and log ent
 tells the bulletin what to show anew.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import trio
@@ -22,6 +23,8 @@ from protocol.state import Final
 
 EPOCHS_HELD = 2
 MOST_HELD = 100_000
+MOST_OF_AUTHOR = 2_000
+MOST_OF_STRANGER = 16
 TIMELESS = 2**63 - 1
 """The epoch under which envelopes that belong to none are kept and reconciled: later than any other."""
 
@@ -43,18 +46,26 @@ class Replica:
 
     def __init__(self, genesis: Genesis, bulletin: Bulletin) -> None:
         self.genesis = genesis
+        self._bulletin = bulletin
+        self._marked = trio.Event()
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget everything: the log is to be folded from its start."""
+        genesis = self.genesis
         self.state = ledger.begin(genesis)
         self.overlay = Overlay(self.state)
         self.answers = Answers(self.state)
         self.held: dict[bytes, Envelope] = {}
         """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
+        self._held_of: Counter[bytes] = Counter()
         self.logged: set[bytes] = set()
         """Ids of the entries of the log that are also held."""
         self._settled: set[bytes] = set()
         """Ids of the log's entries that belong to no epoch; of the void ones until the next mark, then try again."""
         self._void: set[bytes] = set()
-        self._bulletin = bulletin
-        self._marked = trio.Event()
+        self.void_mark: Rejection | None = None
+        """Why the newest mark of the log key has no effect here; None as long as all is well."""
 
     async def next_mark(self) -> None:
         """Return when the next mark is folded."""
@@ -85,9 +96,10 @@ class Replica:
             return False
         if self._is_past(envelope) or envelope.id in self._settled:
             return False
-        if len(self.held) >= MOST_HELD:
+        if not self._has_room(envelope):
             return False
         self.held[envelope.id] = envelope
+        self._held_of[envelope.signer] += 1
         self.overlay.add(envelope)
         if isinstance(envelope.message, Commitment | Result):
             self._bulletin.touch(Topic.TASKS)
@@ -112,6 +124,8 @@ class Replica:
                     self.held.pop(entry.id, None)
                 if epoch_of(entry) == TIMELESS:
                     self._settle(entry.id, void)
+            if isinstance(entry.message, Mark) and entry.signer == self.state.log_key:
+                self.void_mark = void
             if isinstance(entry.message, Mark) and void is None:
                 self._forget_past()
                 if place == newest or not quiet:
@@ -132,12 +146,28 @@ class Replica:
     def _is_past(self, envelope: Envelope) -> bool:
         return epoch_of(envelope) < (self.marked_epoch or 0) - EPOCHS_HELD
 
+    def _has_room(self, envelope: Envelope) -> bool:
+        """Bounds on what is held: in all, of epochs to come, and of one author, strangers least."""
+        if len(self.held) >= MOST_HELD:
+            return False
+        epoch, marked = epoch_of(envelope), self.marked_epoch
+        if (
+            marked is not None
+            and epoch != TIMELESS
+            and epoch > marked + self.state.genesis.parameters.leaderless_max + 1
+        ):
+            return False
+        known = envelope.signer in self.state.devices or envelope.signer in self.state.accounts
+        most = MOST_OF_AUTHOR if known else MOST_OF_STRANGER
+        return self._held_of[envelope.signer] < most
+
     def _settle(self, entry_id: bytes, void: Rejection | None) -> None:
         self._settled.add(entry_id)
         if void:
             self._void.add(entry_id)
 
     def _forget_past(self) -> None:
+        self._held_of = Counter(envelope.signer for envelope in self.held.values())
         self._settled -= self._void
         self._void.clear()
         for key, envelope in tuple(self.held.items()):

@@ -161,7 +161,12 @@ class Scheduler:
                     await self._batches.keep(plan, done[task.id])
                 nursery.cancel_scope.cancel()
         self.current.request = None
-        ready = [done[task.id] for task in mine if task.id in done]
+        spoken = self._spoken(plan, mine)
+        ready = [done[task.id] for task in mine if task.id in done and task.id not in spoken]
+        if spoken:
+            what = f"This account has committed to {len(spoken)} tasks of epoch {plan.epoch} before"
+            text = f"{what}, from elsewhere or from a store that is gone: it does not do so twice."
+            self._bulletin.tell(Level.WARN, "COMMITTED_BEFORE", text)
         if ready and self._clock.now() < self._timetable.seal(plan.epoch):
             await self._batches.commit(plan, ready)
             text = f"Committed to {len(ready)} of {len(mine)} tasks of epoch {plan.epoch}."
@@ -169,6 +174,12 @@ class Scheduler:
         elif len(ready) < len(mine):
             text = f"{len(mine) - len(ready)} tasks of epoch {plan.epoch} were not ready in time."
             self._bulletin.tell(Level.WARN, "TOO_LATE", text)
+
+    def _spoken(self, plan: Plan, tasks: list[Task]) -> set[bytes]:
+        """Those tasks to which the account is known to have committed: twice would count as not at all."""
+        account = self._identity.account.public
+        statements = {task.id: self._replica.overlay.statements(task).get(account) for task in tasks}
+        return {task for task, said in statements.items() if said and said.commitments}
 
     def _mine(self, plan: Plan) -> list[Task]:
         """The tasks in which this account's result counts, those of one base together."""

@@ -24,6 +24,7 @@ LAST_EPOCH = 2**31 - 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
 CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
+CREATE TABLE IF NOT EXISTS network (only INTEGER PRIMARY KEY CHECK (only = 0), id BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS salts (epoch INTEGER PRIMARY KEY, salt BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS work (
@@ -75,7 +76,7 @@ def _failure(error: Exception, file: Path) -> StoreFailed:
     full = "full" in str(error) or "disk I/O" in str(error) or getattr(error, "errno", None) == 28
     if full:
         return StoreFailed(f"The disk of {file} is full. Free some space: the node goes on by itself.", full=True)
-    remedy = "Move the file away: the node fetches what it needs from its peers." if file.exists() else ""
+    remedy = "Move the file away: what it held is fetched from peers." if file.exists() else ""
     return StoreFailed(f"{file} cannot be used as a store: {error}. {remedy}".strip(), full=False)
 
 
@@ -90,6 +91,14 @@ class Store:
     async def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
         await self._run(self._database.close)
+
+    async def bind(self, network: bytes) -> None:
+        """Make this the store of a network. Raises `StoreFailed` where it is another's."""
+        await self._write(lambda: self._execute("INSERT OR IGNORE INTO network VALUES (0, ?)", (network,)))
+        found = bytes((await self._rows("SELECT id FROM network"))[0][0])
+        if found != network:
+            text = f"{self._file} belongs to network {found.hex()[:16]}, this home's genesis is {network.hex()[:16]}."
+            raise StoreFailed(f"{text} Put the right genesis back, or choose another home.", full=False)
 
     # ---- the log
 

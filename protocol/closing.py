@@ -36,10 +36,7 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
     state.closed = {epoch: kept for epoch, kept in state.closed.items() if state.marks - kept.mark < CLOSES_KEPT}
     for epoch in range(opened, last + 1):
         # Made anew where nobody spoke of a leaderless epoch: whether anybody has looked at it must make no difference.
-        plan = derive(state.opening, epoch)
-        where = state.gatherings.pop(epoch, None) or (Gathering(state.genesis.id, plan) if plan else None)
-        if where is None:
-            break
+        where = state.gatherings.pop(epoch, None) or _silent(state, epoch)
         _close(state, where)
         salts |= {(epoch, account): salt for account, salt in where.salts()}
         if epoch == opened:
@@ -51,6 +48,13 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
     state.gatherings.clear()
     _forget(state)
     return salts
+
+
+def _silent(state: State, epoch: int) -> Gathering:
+    """The gathering of an open epoch of which nobody spoke."""
+    plan = derive(state.opening, epoch) if state.opening else None
+    assert plan is not None  # noqa: S101  only open epochs are closed
+    return Gathering(state.genesis.id, plan)
 
 
 class _Reward:

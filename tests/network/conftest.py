@@ -170,7 +170,9 @@ class Simulation:
                     nursery.start_soon(self._dial, network)
                     nursery.start_soon(scheduler(core, identity(name), evaluator).run)
                 else:
-                    nursery.start_soon(LogWriter(core, LOG_KEY, CHAIN_SEED, waits_for=waits_for).run)
+                    nursery.start_soon(
+                        LogWriter(core, LOG_KEY, CHAIN_SEED, self._folder / f"{name}.note", waits_for=waits_for).run
+                    )
                 task_status.started()
                 await trio.sleep_forever()
         self._gone[name].set()

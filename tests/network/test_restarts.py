@@ -1,6 +1,7 @@
 """Nodes that end at any instant and come back, partitions, and a log that is away: nothing is lost or said twice."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from protocol.messages import Commitment, Result
 NAMES = ("ada", "ben", "cleo", "dan")
 MockClock = trio.testing.MockClock
 Kit = Any  # the class of conftest.py, which tests cannot import
+
+
+def lose_store(folder: Path, name: str) -> None:
+    for file in folder.glob(f"{name}.sqlite*"):
+        file.unlink()
 
 
 def honest(kit: Kit) -> dict[str, Any]:
@@ -142,3 +148,82 @@ async def test_a_mark_that_is_heard_late_is_worked_on_anew(kit: Kit, autojump_cl
         last = [final for final in network.finals("ada") if final.epoch == 2]
         assert [dan in final.agreeing for final in last] == [True] * 6
         assert max(Counter(evaluators["dan"].evaluated).values()) == 2, "three tasks were asked again"
+
+
+async def test_a_bootstrap_hears_its_peers_before_it_marks(kit: Kit, autojump_clock: MockClock) -> None:
+    """It comes back just before an epoch begins: the work of the outage must be in the log before the mark."""
+    async with kit.network(honest(kit)) as network:
+        await network.until(60 + 47)
+        await network.stop("bootstrap")
+        await network.until(180 - 0.1)
+        network.hub.partition(("bootstrap",), NAMES)
+        await network.start("bootstrap", waits_for=0)
+        await network.until(180 + 2)
+        network.hub.heal()
+        await network.until(240 + 10)
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        finals = network.finals("ada")
+        assert {final.epoch for final in finals} == {0, 1, 2, 3}
+        assert {final.state for final in finals} == {TaskState.DONE}
+
+
+async def test_a_log_key_never_signs_a_shorter_log(kit: Kit, autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The bootstrap's store is lost: it waits for a peer with what it has signed instead of beginning anew."""
+    async with kit.network(honest(kit)) as network:
+        await network.until(70)
+        await network.stop("bootstrap")
+        size = network.state("ada").frontier.size
+        lose_store(tmp_path, "bootstrap")
+        network.hub.partition(("bootstrap",), NAMES)
+        await network.start("bootstrap", waits_for=0)
+        await network.until(100)
+        assert network.state("bootstrap").frontier.size == 0, "alone it writes nothing"
+        network.hub.heal()
+        await network.until(190)
+        assert network.state("bootstrap").frontier.size > size
+        assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
+        assert "FORK" not in network.codes("ada")
+
+
+async def test_a_node_that_lost_its_store_does_not_commit_twice(
+    kit: Kit, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(60 + 20)
+        await network.stop("dan")
+        lose_store(tmp_path, "dan")
+        await network.start("dan", evaluators["dan"])
+        await network.until(120 + 10)
+        device = kit.identity("dan").device.public
+        commitments = [
+            envelope
+            for envelope in network.cores["ada"].replica.held.values()
+            if envelope.signer == device and isinstance(envelope.message, Commitment) and envelope.message.epoch == 1
+        ]
+        assert len(commitments) == 1
+        assert "COMMITTED_BEFORE" in network.codes("dan")
+
+
+async def test_a_peer_with_other_entries_is_no_fork(kit: Kit, autojump_clock: MockClock) -> None:
+    """A genuine checkpoint with entries that do not fit accuses the peer, not the log key."""
+    async with kit.network(honest(kit)) as network:
+        await network.until(50)
+        await network.stop("dan")
+        await network.until(130)
+        liar = network.cores["ben"].store
+        genuine = liar.log_entries
+
+        async def swapped(start: int, most: int) -> list[bytes]:
+            entries: list[bytes] = await genuine(start, most)
+            return entries[::-1]
+
+        liar.log_entries = swapped
+        network.hub.partition(("dan",), ("bootstrap", "ada", "cleo"))
+        await network.start("dan", kit.FixedEvaluator(kit.sha("dan")))
+        await network.until(150)
+        assert "LOG_REFUSED" in network.codes("dan")
+        assert "FORK" not in network.codes("dan")
+        network.hub.heal()
+        await network.until(175)
+        assert network.board("dan") == network.board("ada")
