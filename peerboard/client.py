@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from node.home import Home
+from peerboard.calling import command
 from peerboard.exits import CommandFailed, Exit
 
 SECONDS = 10.0
@@ -18,10 +19,14 @@ _EXITS = {400: Exit.USAGE, 401: Exit.REFUSED, 403: Exit.REFUSED, 409: Exit.REFUS
 
 
 class Daemon:
-    """The control API of the daemon that runs on a home. Raises `CommandFailed` with `NOT_RUNNING` if none does."""
+    """The control API of the daemon that runs on a home. Raises `CommandFailed` with `NOT_RUNNING` if none does.
 
-    def __init__(self, home: Home) -> None:
+    An answer is waited for `seconds`.
+    """
+
+    def __init__(self, home: Home, seconds: float = SECONDS) -> None:
         self._home = home
+        self._seconds = seconds
         self.where, self._address = _read(home)
         self.token = self._read_token()
 
@@ -62,7 +67,7 @@ class Daemon:
         return found
 
     def _ask(self, method: str, path: str) -> bytes:
-        connection = http.client.HTTPConnection(*self._address, timeout=SECONDS)
+        connection = http.client.HTTPConnection(*self._address, timeout=self._seconds)
         try:
             connection.request(method, path, headers={"Authorization": f"Bearer {self.token}"})
             response = connection.getresponse()
@@ -85,7 +90,7 @@ class Daemon:
             if status == 404:
                 role = self.where.get("role", "daemon")
                 text = f"This {role} does not know {asked}: only a node evaluates, and can be paused."
-                return CommandFailed("NOT_HERE", text, f"peerboard status --home {self._home.folder}", exit_code)
+                return CommandFailed("NOT_HERE", text, command("status", "--home", self._home.folder), exit_code)
             text = f"The daemon answered {status} to {asked}."
             return CommandFailed("UNEXPECTED", text, f"Look into {self._home.log_file}.", exit_code)
 
@@ -124,9 +129,9 @@ def not_running(home: Home, why: str) -> CommandFailed:
         last = f" (last sign of life {heard:%Y-%m-%d %H:%M})"
     except OSError:
         pass
-    command = "bootstrap run" if home.log_key.exists() else "run"
     if not home.genesis.exists():
-        remedy = "peerboard demo, or with a network's genesis file: peerboard init --genesis FILE"
+        remedy = f"{command('demo')}, or with a network's genesis file: {command('init', '--genesis', 'FILE')}"
     else:
-        remedy = f"peerboard {command} --home {home.folder}"
+        daemon = ("bootstrap", "run") if home.log_key.exists() else ("run",)
+        remedy = command(*daemon, "--home", home.folder)
     return CommandFailed("NOT_RUNNING", f"Home {home.folder}: {why}{last}.", remedy, Exit.NOT_RUNNING)

@@ -10,6 +10,7 @@ from node.identity import KeyFileDamaged, load_identity
 from node.peer_id import peer_id
 from node.peer_key import PeerKeyError, load_peer_key
 from node.settings import Settings, write_settings
+from peerboard.calling import command
 from peerboard.exits import CommandFailed, Exit, json_answer
 from protocol import cbor
 from protocol.genesis import Genesis, read_genesis
@@ -69,7 +70,8 @@ def init(
     print(f"limits   {memory} MiB of memory, {disk} MiB of disk: {home.settings}")
     if not bootstrap:
         print("No --bootstrap was given: add an address to `bootstrap` in the settings.", file=sys.stderr)
-    print(f"→ peerboard doctor --home {home.folder}\n→ peerboard run --home {home.folder}", file=sys.stderr)
+    for name in ("doctor", "run"):
+        print(f"→ {command(name, '--home', home.folder)}", file=sys.stderr)
 
 
 def _read_genesis(file: Path) -> Genesis:
@@ -89,7 +91,7 @@ def _refuse_to_overwrite(home: Home) -> None:
     for file in (home.genesis, home.settings):
         if file.exists():
             text = f"{home.folder} is a home already: {file.name} is there, and nothing is overwritten."
-            remedy = f"Choose another --home, or use it: peerboard run --home {home.folder}"
+            remedy = f"Choose another --home, or use it: {command('run', '--home', home.folder)}"
             raise CommandFailed("HOME_EXISTS", text, remedy, Exit.REFUSED)
 
 
