@@ -1,29 +1,35 @@
 """Starting the two daemons: what they need is found, wired and held, and every end has an exit code."""
 
+import errno
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import trio
-from node.llama_evaluator import open_llama_evaluator
 
 from bootstrap.daemon import run_bootstrap
+from bootstrap.log_writer import NotThisLog
 from node.daemon import run_node
 from node.home import Home, find_home
 from node.identity import KeyFileDamaged
+from node.libp2p_host import CannotListen, parse_place
 from node.libp2p_network import open_libp2p_network
+from node.llama_evaluator import open_llama_evaluator
 from node.peer_key import PeerKeyError, load_peer_key
 from node.process import HomeInUse, hold, log_to
 from node.settings import Settings, SettingsWrong, read_settings
 from node.store import StoreFailed
 from node.supervision import ServiceBroken
+from peerboard.calling import command
 from peerboard.exits import CommandFailed, Exit
 from peerboard.version import VERSION
 from protocol.genesis import Genesis, read_genesis
 from protocol.rejections import Rejected
 
 PARENT_SECONDS = 1.0
+TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+EXPECTED = (SettingsWrong, HomeInUse, KeyFileDamaged, PeerKeyError, NotThisLog, StoreFailed, ServiceBroken, OSError)
 
 Daemon = Callable[[Home, Settings, Genesis, bytes], Coroutine[Any, Any, None]]
 
@@ -60,22 +66,14 @@ def _run(daemon: Daemon, folder: Path | None, *, exit_with_parent: bool) -> int:
     try:
         genesis = _genesis(home)
         settings = read_settings(home.settings)
+        for place in settings.listen:
+            _check_place(home, place)
         with hold(home):
             log_to(home.log_file)
             seed = load_peer_key(home.peer_key)
             trio.run(_until_orphaned, daemon, home, settings, genesis, seed, parent)
-    except* SettingsWrong as group:
-        raise _failed("SETTINGS_WRONG", group, "Correct it, then start again.", Exit.USAGE) from None
-    except* HomeInUse as group:
-        raise _failed("HOME_IN_USE", group, f"peerboard status --home {home.folder}", Exit.REFUSED) from None
-    except* (KeyFileDamaged, PeerKeyError) as group:
-        raise _failed("KEY_UNUSABLE", group, f"Look at the key files in {home.folder}.") from None
-    except* StoreFailed as group:
-        raise _failed("STORE_FAILED", group, f"Look at {home.store}.", Exit.TRY_AGAIN) from None
-    except* ServiceBroken as group:
-        raise _failed("BUG", group, f"Start again; the log is {home.log_file}.") from None
-    except* OSError as group:
-        raise _failed("OS_ERROR", group, f"Free the port or correct {home.settings}.", Exit.TRY_AGAIN) from None
+    except* EXPECTED as group:
+        raise _explained(home, _first(group)) from None
     return int(Exit.FINE)
 
 
@@ -101,16 +99,61 @@ def _genesis(home: Home) -> Genesis:
         return read_genesis(home.genesis.read_bytes())
     except FileNotFoundError:
         text = f"{home.folder} belongs to no network: there is no {home.genesis.name}."
-        raise CommandFailed(
-            "NO_NETWORK", text, "Try a whole network on this machine: peerboard demo", Exit.USAGE
-        ) from None
+        remedy = f"Try a whole network on this machine: {command('demo')}"
+        raise CommandFailed("NO_NETWORK", text, remedy, Exit.USAGE) from None
     except (Rejected, OSError) as error:
         text = f"{home.genesis} cannot be used: {error}"
         raise CommandFailed("GENESIS_WRONG", text, "Get the network's genesis file again.") from None
 
 
-def _failed(code: str, group: BaseExceptionGroup[Any], remedy: str, status: Exit = Exit.FAILED) -> CommandFailed:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return CommandFailed(code, str(first), remedy, status)
+def _check_place(home: Home, place: str) -> None:
+    try:
+        parse_place(place)
+    except ValueError as error:
+        text = f"{home.settings}: `listen`: {error}."
+        raise CommandFailed("SETTINGS_WRONG", text, "Correct it, then start again.", Exit.USAGE) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _explained(home: Home, error: BaseException) -> CommandFailed:
+    """Why a daemon ended, with what to do about it."""
+    text = str(error)
+    match error:
+        case SettingsWrong():
+            return CommandFailed("SETTINGS_WRONG", text, "Correct it, then start again.", Exit.USAGE)
+        case HomeInUse():
+            return CommandFailed("HOME_IN_USE", text, command("status", "--home", home.folder), Exit.REFUSED)
+        case KeyFileDamaged() | PeerKeyError() | NotThisLog():
+            return CommandFailed("KEY_UNUSABLE", text, f"Look at the key files in {home.folder}.")
+        case StoreFailed():
+            return CommandFailed("STORE_FAILED", text, f"Look at {home.store}.", Exit.TRY_AGAIN)
+        case OSError():
+            return _system_error(home, error)
+    return CommandFailed("BUG", text, f"Start again; the log is {home.log_file}.")
+
+
+def _system_error(home: Home, error: OSError) -> CommandFailed:
+    if isinstance(error, CannotListen):
+        remedy = f"Free the port, or correct `listen` in {home.settings}."
+        passes = isinstance(error.__cause__, OSError) and error.__cause__.errno in TAKEN
+        return CommandFailed("CANNOT_LISTEN", str(error), remedy, Exit.TRY_AGAIN if passes else Exit.FAILED)
+    why = error.strerror or str(error)
+    text = f"{error.filename}: {why}." if error.filename else f"The daemon cannot go on: {why}."
+    match error.errno:
+        case number if number in TAKEN:
+            remedy = f"Free the port, or correct `web_host`, `web_port` and `control_port` in {home.settings}."
+            return CommandFailed("CANNOT_LISTEN", text, remedy, Exit.TRY_AGAIN)
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            remedy = f"Be the user who owns {home.folder}, or choose a folder that can be written with --home."
+            return CommandFailed("HOME_UNUSABLE", text, remedy)
+        case errno.EISDIR | errno.ENOTDIR | errno.EEXIST | errno.ENOENT:
+            remedy = f"Look at what lies in {home.folder}, or choose another folder with --home."
+            return CommandFailed("HOME_UNUSABLE", text, remedy)
+        case errno.ENOSPC | errno.EDQUOT:
+            return CommandFailed("DISK_FULL", text, f"Free space on the disk of {home.folder}.", Exit.TRY_AGAIN)
+    return CommandFailed("OS_ERROR", text, f"Start again; the log is {home.log_file}.", Exit.TRY_AGAIN)
