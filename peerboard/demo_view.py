@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Self
 
 from rich.console import Console, Group
@@ -10,7 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from peerboard.safe_text import cells, cut_end, cut_middle, safe
+
 LINE_SECONDS = 10.0
+LEAST_NAME = 12
+GAP = 1
 
 Json = dict[str, Any]
 
@@ -40,7 +45,7 @@ class DemoView:
     def show(self, status: Json, tasks: Json) -> None:
         """The open epoch as one participant sees it."""
         if self._console.is_terminal:
-            self._live.update(Group(_headline(status), _table(tasks)), refresh=True)
+            self._live.update(Group(_headline(status), _table(tasks, self._console.width)), refresh=True)
         elif status["epoch"] and (
             status["epoch"]["number"] != self._epoch or time.monotonic() - self._said >= LINE_SECONDS
         ):
@@ -48,8 +53,19 @@ class DemoView:
             self._said = time.monotonic()
             self.say(f"{_headline(status)}  {_summary(tasks)}")
 
-    def agreed(self, epoch: int, digests: dict[str, str], verdicts: list[Json]) -> None:
-        """The end of an epoch: its verdicts, and whether all have the same board."""
+    def agreed(
+        self,
+        epoch: int,
+        digests: dict[str, str],
+        verdicts: list[Json],
+        *,
+        behind: Sequence[str] = (),
+        stuck: Sequence[str] = (),
+    ) -> None:
+        """The end of an epoch: its verdicts, and whether all have the same board.
+
+        `behind` are those that run and have not closed it, `stuck` those of them that had not closed the one before.
+        """
         counts = Counter(verdict["verdict"] for verdict in verdicts)
         summary = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "no task"
         self.say(f"epoch {epoch} closed: {summary}")
@@ -57,13 +73,19 @@ class DemoView:
             score = f"{verdict['score']:5.1f} %" if verdict["score"] is not None else verdict["verdict"]
             agree = f"{len(verdict['agreeing'])} of {verdict['counted']} agree"
             self.say(f"  {verdict['model']:<28} {verdict['benchmark']:<14} {score:>10}   {agree}")
-        if len(set(digests.values())) == 1:
-            digest = next(iter(digests.values()))
-            self.say(f"  agreement: the boards of {', '.join(digests)} are the same bytes (SHA-256 {digest[:16]}…)")
-        else:
+        if len(set(digests.values())) > 1:
             self.say("  NO AGREEMENT: the boards differ")
             for name, digest in digests.items():
                 self.say(f"    {name}: {digest}")
+        elif len(digests) > 1:
+            digest = next(iter(digests.values()))
+            self.say(f"  agreement: the boards of {', '.join(digests)} are the same bytes (SHA-256 {digest[:16]}…)")
+        else:
+            self.say(f"  nothing to compare: {', '.join(digests) or 'nobody'} alone has a board")
+        if behind:
+            self.say(f"  not compared, since they are behind: {', '.join(behind)}")
+        if stuck:
+            self.say(f"  NO AGREEMENT: {', '.join(stuck)} did not have the last epoch's board either")
 
     def finish(self, text: str) -> None:
         """The end: the live table goes, the line stays."""
@@ -91,19 +113,31 @@ def _summary(tasks: Json) -> str:
     return f"{len(rows)} tasks, {committed} of {asked} commitments, {agreed} tasks with agreement"
 
 
-def _table(tasks: Json) -> Table:
+def _table(tasks: Json, width: int) -> Table:
+    """At most `width` cells wide: first the models' names give way, in their middle, then the verdicts."""
     accounts = sorted({runner["account"] for task in tasks["tasks"] for runner in task["runners"]})
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
-    table.add_column("benchmark")
-    for account in accounts:
-        table.add_column(account[:6], justify="right")
-    table.add_column("verdict")
-    for task in tasks["tasks"]:
-        by_account = {runner["account"]: runner for runner in task["runners"]}
-        cells = [_cell(by_account.get(account)) for account in accounts]
-        table.add_row(Text(task["model"]), Text(task["benchmark"]), *cells, _verdict(task))
+    heads = ["model", "benchmark", *(account[:6] for account in accounts), "verdict"]
+    rows = [_row(task, accounts) for task in tasks["tasks"]]
+    model, *others, verdict = (max(map(cells, column)) for column in zip(heads, *map(_plain, rows), strict=True))
+    room = width - sum(others) - GAP * (len(heads) - 1)
+    name = min(model, max(LEAST_NAME, room - verdict))
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if 2 <= place < len(heads) - 1 else "left", no_wrap=True)
+    for row in rows:
+        last = Text(cut_end(row[-1].plain, max(0, room - name)), style=row[-1].style)
+        table.add_row(Text(cut_middle(row[0].plain, name)), *row[1:-1], last)
     return table
+
+
+def _row(task: Json, accounts: list[str]) -> list[Text]:
+    by_account = {runner["account"]: runner for runner in task["runners"]}
+    runners = [_cell(by_account.get(account)) for account in accounts]
+    return [Text(safe(task["model"])), Text(safe(task["benchmark"])), *runners, _verdict(task)]
+
+
+def _plain(row: list[Text]) -> list[str]:
+    return [text.plain for text in row]
 
 
 def _cell(runner: Json | None) -> Text:
