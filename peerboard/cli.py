@@ -1,14 +1,17 @@
 """The `peerboard` command: what there is to call. Each command imports what it needs when it is called."""
 
-import os
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+try:
+    import os
+    import sys
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Annotated
 
-import typer
+    import typer
 
-from peerboard.exits import CommandFailed, Exit, fail
+    from peerboard.exits import CommandFailed, Exit, fail
+except KeyboardInterrupt:
+    raise SystemExit(130) from None  # Ctrl-C is no error, not even before there is a `main`
 
 app = typer.Typer(
     help="A peer-to-peer leaderboard for open LLM and LoRA checkpoints.",
