@@ -79,6 +79,9 @@ def evaluate(
         )
     finally:
         line.close()
+    if result["questions"] < samples:
+        text = f"{result['benchmark']} has {result['questions']:,} questions: all of them were asked, not {samples:,}."
+        print(text, file=sys.stderr)
     if as_json:
         print(json_answer("eval", result))
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from eval import local
 from eval.demo.questions import choice_questions, word_questions
 from peerboard.local_evaluation import ProgressLine
 
@@ -101,6 +102,18 @@ def test_people_read_score_interval_and_speed(call: Callable[..., Any]) -> None:
     assert score.endswith("(95 %)")
     assert questions.startswith("questions  4, ")
     assert " tok/s, " in speed
+
+
+def test_more_samples_than_questions_are_all_of_them(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def three_there_are(model: str, benchmark: str, samples: int, **options: Any) -> dict[str, Any]:
+        return real(model, benchmark, min(samples, 3), **options)
+
+    real = local.evaluate
+    monkeypatch.setattr(local, "evaluate", three_there_are)
+    done = call("eval", "tally-base", *WORDS, "--samples", 1200, "--json")
+    assert (done.code, done.json["data"]["questions"]) == (0, 3)
+    assert done.error == "tally-words has 3 questions: all of them were asked, not 1,200.\n"
+    assert call("eval", "tally-base", *WORDS, "--samples", 3).error == ""
 
 
 def test_people_read_what_an_adapter_gains(call: Callable[..., Any]) -> None:
