@@ -68,8 +68,11 @@ async def run_bootstrap(
 
 def _log_keys(home: Home) -> tuple[PrivateKey, bytes]:
     """The log's key and the seed of its hash chain. None is ever made here. Raises `NotThisLog`."""
-    if not home.log_key.exists() or not home.chain_seed.exists():
+    missing = [file.name for file in (home.log_key, home.chain_seed) if not file.exists()]
+    if len(missing) == 2:
         raise NotThisLog(f"{home.folder} holds no log key: it is a node's home. Run it with `peerboard run`.")
+    if missing:
+        raise NotThisLog(f"{home.folder} lacks {missing[0]}: restore it from your backup.")
     try:
         return load_key(home.log_key), bytes.fromhex(home.chain_seed.read_text().strip())
     except (KeyFileDamaged, ValueError, OSError) as error:

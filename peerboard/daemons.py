@@ -89,7 +89,7 @@ async def _until_orphaned(
 
 
 async def _watch_parent(parent: int, scope: trio.CancelScope) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110  nobody tells when a parent goes
         await trio.sleep(PARENT_SECONDS)
     scope.cancel()
 
