@@ -73,7 +73,7 @@ class Batches:
 
     async def fix_what_was_seen(self, plan: Plan) -> None:
         """Sign, and store, the result of each batch of the epoch that has none yet, with what is held now."""
-        work = await self._work(plan)
+        work = await self.kept(plan)
         salt = await self._store.salt(plan.epoch, self._entropy(32))
         for ground, data, result in await self._store.batches(plan.epoch):
             if result is not None or ground != plan.ground:
@@ -107,27 +107,15 @@ class Batches:
         await self._store.keep_work(plan.ground, evaluated.result.task, plan.epoch, result, run)
 
     async def kept(self, plan: Plan) -> dict[bytes, Evaluated]:
-        """The stored results of this epoch's tasks, by task.
-
-        A task has the same name on every ground, but other questions: what was evaluated before a late mark came, on
-        the leaderless ground, is no answer on the marked one.
-        """
-        work = await self._work(plan)
+        """The results stored on this ground, by task: on another one the same task has other questions."""
         return {
-            task: evaluated
-            for task, evaluated in work.items()
-            if task in plan.tasks and evaluated.result.questions in {None, plan.tasks[task].questions_digest}
+            task: Evaluated(cbor.decode(result, TaskResult), cbor.decode(run, Run))
+            for task, (result, run) in (await self._store.work(plan.ground)).items()
         }
 
     @property
     def _network(self) -> bytes:
         return self._replica.genesis.id
-
-    async def _work(self, plan: Plan) -> dict[bytes, Evaluated]:
-        return {
-            task: Evaluated(cbor.decode(result, TaskResult), cbor.decode(run, Run))
-            for task, (result, run) in (await self._store.work(plan.ground)).items()
-        }
 
     async def _commitments(self, plan: Plan) -> list[Commitment]:
         rows = await self._store.batches(plan.epoch)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import platformdirs
 
-LONGEST_SOCKET_PATH = 100
-
 
 @dataclass(frozen=True)
 class Home:
@@ -73,11 +71,6 @@ class Home:
     def control_token(self) -> Path:
         """The control API's bearer token."""
         return self.folder / "control.token"
-
-    @property
-    def scratch(self) -> Path:
-        """Files of a running evaluation."""
-        return self.folder / "scratch"
 
     @property
     def cache(self) -> Path:

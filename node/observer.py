@@ -14,7 +14,6 @@ from node.pauses import Pauses
 from node.scheduler import Scheduler
 
 Json = dict[str, Any]
-STARTING_SECONDS = 2.0
 STALE_EPOCHS = 2
 
 

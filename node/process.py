@@ -20,7 +20,6 @@ from node.home import Home
 
 LOG_BYTES = 8 * 1024 * 1024
 TOKEN_BYTES = 24
-STOP_SECONDS = 4.0
 
 
 class HomeInUse(Exception):

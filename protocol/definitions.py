@@ -26,7 +26,6 @@ FilePath = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-][A-Za-z0-9._/-]{0,255}\Z
 Month = Annotated[str, Meta(pattern=r"\A[0-9]{4}-(0[1-9]|1[0-2])\Z")]
 
 MAX_ADAPTERS = 4
-FLOAT_WEIGHTS = frozenset({"F32", "F16"})
 
 
 class HubFile(Struct, frozen=True, forbid_unknown_fields=True):
