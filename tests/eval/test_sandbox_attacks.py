@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-import psutil
 import pytest
 
 from eval import client, sandbox, seat
@@ -73,11 +72,14 @@ class Target:
         self.victim.kill()
         self.victim.communicate()
 
+    def await_end(self) -> None:
+        """Until the victim has ended: a signal is sent at once and delivered later."""
+        self.victim.wait(timeout=30)
+
     def is_untouched(self) -> bool:
         """Nothing of it has changed, and it has not been reached."""
-        ended = psutil.Process(self.victim.pid).status() == psutil.STATUS_ZOMBIE
         return (
-            not ended
+            self.victim.poll() is None
             and self.old.exists()
             and self.old.read_text() == "precious"
             and not (self.new.exists() and self.new.read_text())
@@ -109,6 +111,8 @@ class Attempts:
         folder.mkdir()
         with closing(Target(folder)) as target:
             answer = await self.answer(f"{attack} {target.as_json()}")
+            if attack == "kill_other" and "GOT IT" in answer:
+                target.await_end()
             untouched = target.is_untouched()
         ended = self._worker.pid is None
         if not ended and "GOT IT" not in answer:
