@@ -24,6 +24,8 @@ module                   one idea
 `pools`                  who may evaluate a base model
 `runners`                who is asked for one task, in which rank
 `plan`                   an epoch's work, derived from what its mark left behind
+`transcripts`            what was asked and answered, kept for audits
+`cliques`                the largest sets of a graph in which every two are joined
 `fingerprint`            the proof that a model read these questions in this hour
 `agreement`              which fingerprints agree pairwise, with less work
 `opening`                the digest that a result opens, from its envelope's bytes
@@ -37,6 +39,7 @@ module                   one idea
 `people`                 accounts, their devices, and who is behind them
 `closing`                what a mark does to the epochs that it closes
 `examinations`           audits and appeals
+`audits`                 what they put on record about the runners whose results they look at
 `tiers`                  what an account may do beyond evaluating
 `quota`                  earn your submit
 `governance`             proposals and ballots

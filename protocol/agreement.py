@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from operator import sub
 
+from protocol.cliques import largest_cliques
 from protocol.fingerprint import BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
 
 Row = list[tuple[int, int]]
@@ -26,6 +27,7 @@ class Agreement:
         self._least = SMALLEST_MEAN_SPREAD * self._questions * VALUES_PER_QUESTION
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
+        self._distances: dict[tuple[int, int], tuple[int, int]] = {}
 
     def largest(self, count: int) -> tuple[int, ...]:
         """The largest set of the first `count` that agree pairwise.
@@ -76,15 +78,13 @@ class Agreement:
         return 1000 * (row[index][0] - reach) > self._tolerance * (self._spread(reference) + reach)
 
     def _searched(self, count: int) -> tuple[int, ...]:
-        pairs = {pair for pair in itertools.combinations(range(count), 2) if self.agree(*pair)}
-        for size in range(count, 1, -1):
-            found = [
-                members
-                for members in itertools.combinations(range(count), size)
-                if all(pair in pairs for pair in itertools.combinations(members, 2))
-            ]
-            if found:
-                return min(found, key=lambda members: (self._total(members), members))
+        joined = [0] * count
+        for first, second in itertools.combinations(range(count), 2):
+            if self.agree(first, second):
+                joined[first] |= 1 << second
+                joined[second] |= 1 << first
+        if any(joined):
+            return min(largest_cliques(joined), key=lambda members: (self._total(members), members))
         return next(((index,) for index in range(count) if self.agree(index, index)), ())
 
     def _total(self, members: tuple[int, ...]) -> int:
@@ -96,6 +96,12 @@ class Agreement:
         return self._rows[reference]
 
     def _distance(self, first: int, second: int) -> tuple[int, int]:
+        pair = (first, second) if first < second else (second, first)
+        if pair not in self._distances:
+            self._distances[pair] = self._measured(*pair)
+        return self._distances[pair]
+
+    def _measured(self, first: int, second: int) -> tuple[int, int]:
         gaps = list(map(abs, map(sub, self._vectors[first], self._vectors[second])))
         step = VALUES_PER_QUESTION
         questions = [sum(gaps[start : start + step]) for start in range(0, len(gaps), step)]

@@ -5,10 +5,12 @@ Credit, quota, set-backs and turns read final verdicts only, and a final verdict
 
 import struct
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from protocol.counting import Verdict, decide
+from protocol.audits import Audited, conclude
+from protocol.counting import Statements, Verdict, decide
 from protocol.gathering import Gathering
 from protocol.hashing import digest
 from protocol.lifecycle import Event, TaskState, follow
@@ -97,7 +99,7 @@ def _close(state: State, where: Gathering) -> None:
     for task in where.plan.tasks.values():
         said = where.statements.get(task.id, {})
         verdict = decide(task, said, state.parameters.dispersion)
-        final = _final(state, task, verdict, committed=any(s.commitments for s in said.values()))
+        final = _final(state, task, verdict, said)
         finals.append(final)
         entries.append(_entry(final, verdict))
         if task.purpose is Purpose.REGULAR:
@@ -105,6 +107,7 @@ def _close(state: State, where: Gathering) -> None:
             _take_turn(state, task, final)
         if final.state is TaskState.DONE:
             _score(state, task, verdict, final)
+            _put_on_record(state, task, verdict, said)
             reward.add(verdict, _credit(state, task))
     reward.pay(state)
     state.history = digest("peerboard/history/1", state.history, where.plan.epoch, tuple(entries))
@@ -124,10 +127,12 @@ def _entry(final: Final, verdict: Verdict) -> tuple[object, ...]:
         b"".join(final.agreeing),
         b"".join(verdict.earning),
         struct.pack(f">{len(verdict.medians)}H", *verdict.medians),
+        final.transcripts,
     )
 
 
-def _final(state: State, task: Task, verdict: Verdict, *, committed: bool) -> Final:
+def _final(state: State, task: Task, verdict: Verdict, said: Mapping[bytes, Statements]) -> Final:
+    committed = any(each.commitments for each in said.values())
     opened = follow(None, Event.OPENED if task.assigned else Event.OPENED_SHORT)
     reached = opened
     if task.assigned:
@@ -147,7 +152,12 @@ def _final(state: State, task: Task, verdict: Verdict, *, committed: bool) -> Fi
         purpose=task.purpose,
         looks_at=task.looks_at,
         closed_by=state.marks,
+        transcripts=_transcripts(verdict, said) if reached is TaskState.DONE else b"",
     )
+
+
+def _transcripts(verdict: Verdict, said: Mapping[bytes, Statements]) -> bytes:
+    return b"".join(said[account].results[0].result.transcript or b"" for account in verdict.agreeing)
 
 
 def _take_turn(state: State, task: Task, final: Final) -> None:
@@ -187,6 +197,19 @@ def _score(state: State, task: Task, verdict: Verdict, final: Final) -> None:
         standing.superseded.add(looked_at.task)
         state.history = digest("peerboard/superseded/1", state.history, looked_at.task, task.id)
     standing.works.append(work)
+
+
+def _put_on_record(state: State, task: Task, verdict: Verdict, said: Mapping[bytes, Statements]) -> None:
+    """What the agreeing of an examination found out about those whose results it looks at."""
+    window = state.parameters.profile_window
+    papers = [said[account].results[0].result.findings for account in verdict.agreeing]
+    for place, examined in enumerate(task.examined):
+        found = conclude([paper[place] if paper else None for paper in papers], len(task.questions))
+        account = state.accounts.get(examined.account)
+        if found is not None and account is not None and task.looks_at is not None:
+            kept = tuple(audit for audit in account.audits if state.marks - audit.mark < window)
+            record = Audited(task.looks_at, *found, state.marks)
+            state.accounts[examined.account] = replace(account, audits=(*kept, record))
 
 
 def _credit(state: State, task: Task) -> int:

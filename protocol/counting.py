@@ -19,11 +19,13 @@ from operator import add
 from msgspec import Struct
 
 from protocol.agreement import Agreement
+from protocol.audits import Finding, is_well_formed
 from protocol.failures import Failure
 from protocol.fingerprint import BYTES_PER_QUESTION
 from protocol.lifecycle import Event
 from protocol.messages import SEEN_BYTES, TaskResult
 from protocol.tasks import Task
+from protocol.transcripts import Stop
 
 
 class Committed(Struct, frozen=True, order=True):
@@ -155,10 +157,12 @@ def is_consistent(task: Task, result: TaskResult) -> bool:
         result.margins,
         result.near_ties,
         result.fingerprint,
+        result.stops,
+        result.findings,
     )
     if result.failure is not None:
         return all(part is None for part in rest)
-    if any(part is None for part in rest) or result.transcript is None:
+    if any(part is None for part in rest[:6]) or result.transcript is None:
         return False
     outcomes, near_ties = result.outcomes or (), result.near_ties or b""
     count = len(task.questions)
@@ -171,7 +175,15 @@ def is_consistent(task: Task, result: TaskResult) -> bool:
         and len(near_ties) * 8 == count + padding
         and (near_ties[-1] & ((1 << padding) - 1)) == 0
         and len(result.fingerprint or b"") == count * BYTES_PER_QUESTION
+        and (result.stops is None or (len(result.stops) == count and max(result.stops, default=0) <= max(Stop)))
+        and (result.findings is None or _fit(task, result.findings))
     )
+
+
+def _fit(task: Task, findings: tuple[Finding, ...]) -> bool:
+    """Whether there is one finding for each examined account; a regular task has none."""
+    questions = len(task.questions)
+    return 0 < len(findings) == len(task.examined) and all(is_well_formed(each, questions) for each in findings)
 
 
 def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:

@@ -10,8 +10,9 @@ longer at hand.
 from collections.abc import Mapping, Set
 
 from protocol import pools
+from protocol.audits import Examined
 from protocol.envelope import Envelope
-from protocol.hashing import as_number, digest
+from protocol.hashing import DIGEST_BYTES, as_number, digest
 from protocol.lifecycle import TaskState
 from protocol.messages import Appeal
 from protocol.plan import Examination
@@ -99,4 +100,8 @@ def _examination(
         questions=work.indexes(),
         first=frozenset(others & holders if audit else others),
         rest=frozenset(others - holders if audit else ()),
+        examined=tuple(
+            Examined(account, final.transcripts[DIGEST_BYTES * place : DIGEST_BYTES * (place + 1)])
+            for place, account in enumerate(final.agreeing)
+        ),
     )

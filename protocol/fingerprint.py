@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 TAIL_TOKENS = 17
 VALUES_PER_QUESTION = TAIL_TOKENS - 1  # the first is known to anyone who kept one hidden state per question
@@ -97,26 +97,3 @@ def agree(first: Vector, second: Vector, tolerance: int) -> bool:
     if 1000 * sum(apart) > tolerance * smaller:
         return False
     return all(1000 * questions * 2 * distance <= 3 * tolerance * smaller for distance in apart)
-
-
-def largest_agreeing(vectors: Sequence[Vector], tolerance: int) -> tuple[int, ...]:
-    """Indexes of the largest set of vectors that agree pairwise; `vectors` come in canonical order.
-
-    Ties: least total distance, then canonical order. A set of one agrees with itself only if it has entropy.
-    """
-    together: Callable[[int, int], bool] = lambda i, j: agree(vectors[i], vectors[j], tolerance)  # noqa: E731
-    pairs = {(i, j) for i, j in itertools.combinations(range(len(vectors)), 2) if together(i, j)}
-    for size in range(len(vectors), 0, -1):
-        found = [
-            members
-            for members in itertools.combinations(range(len(vectors)), size)
-            if all(pair in pairs for pair in itertools.combinations(members, 2))
-            and (size > 1 or agree(vectors[members[0]], vectors[members[0]], tolerance))
-        ]
-        if found:
-            return min(found, key=lambda members: (_total_distance(vectors, members), members))
-    return ()
-
-
-def _total_distance(vectors: Sequence[Vector], members: tuple[int, ...]) -> int:
-    return sum(sum(distances(vectors[i], vectors[j])) for i, j in itertools.combinations(members, 2))

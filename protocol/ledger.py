@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from protocol import closing, epochs, examinations, governance, people, pools, quota, ratings, scores, tasks
+from protocol.audits import Conclusion
 from protocol.definitions import Model
 from protocol.envelope import Envelope
 from protocol.gathering import Gathering
@@ -274,12 +275,13 @@ def _excluded(state: State, models: Iterable[bytes]) -> dict[bytes, frozenset[by
 
 
 def _set_back(state: State) -> frozenset[bytes]:
-    """Who committed and did not reveal within the window."""
+    """Who within the window committed and did not reveal, or did not stand up to an examination."""
     window = state.parameters.profile_window
     return frozenset(
         key
         for key, account in state.accounts.items()
         if any(state.marks - mark < window for mark in account.missed.values())
+        or account.has_failed_audit(state.marks - window, Conclusion.FLAGGED, Conclusion.NOT_REVEALED)
     )
 
 

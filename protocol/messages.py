@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
+from protocol.audits import Finding
 from protocol.definitions import (
     Benchmark,
     Count,
@@ -24,6 +25,7 @@ from protocol.definitions import (
 from protocol.failures import Failure
 from protocol.hashing import digest
 from protocol.parameters import Natural, ParameterName
+from protocol.transcripts import MAX_QUESTIONS
 
 Outcome = Annotated[int, Meta(ge=0, le=1000)]
 Epoch = Small
@@ -32,7 +34,7 @@ Stamp = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Stars = Annotated[int, Meta(ge=1, le=5)]
 
 MAX_TASKS_PER_BATCH = 64
-MAX_QUESTIONS = 1000
+MAX_EXAMINED = 64
 SEEN_BYTES = 16
 
 
@@ -155,7 +157,9 @@ class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
 
     `questions` is the digest of the question indexes; `outcomes` per question, 0 to 1000, and `total` their sum;
     `margins` in thousandths of a nat; `near_ties` a bit per question, first question first, most significant bit first;
-    `fingerprint` 48 bytes a question; `transcript` the digest of the kept transcripts; times in ms, energy in mJ.
+    `fingerprint` 48 bytes a question; `transcript` the digest of the kept transcript (see `transcripts`); times in ms,
+    energy in mJ; `stops` a byte per question: the number of a `Stop`. `findings`, of an audit or appeal only: what was
+    found out about each examined account, in the order of the task's `examined` (see `audits`).
     """
 
     task: Digest
@@ -171,6 +175,8 @@ class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
     tokens_out: Count | None = None
     run_ms: Count | None = None
     energy_mj: Count | None = None
+    stops: Annotated[bytes, Meta(max_length=MAX_QUESTIONS)] | None = None
+    findings: Annotated[tuple[Finding, ...], Meta(max_length=MAX_EXAMINED)] | None = None
 
 
 class Result(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,8 @@ from msgspec import Meta, Struct
 
 Positive = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Natural = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+QUORUM_MAX = 8
+"""Two disputes raise K by 2, and 2K - 1 results can count: at most 19, of which the largest agreeing set is sought."""
 PerMille = Annotated[int, Meta(ge=0, le=1000)]
 
 ParameterName = Annotated[str, Meta(pattern=r"\A[a-z][a-z_]{0,31}\Z")]
@@ -36,7 +38,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     minimum_age: Natural = 12
     tasks_max: Positive = 2000
     questions_max: Positive = 50_000
-    quorum: Positive = 3
+    quorum: Annotated[int, Meta(ge=1, le=QUORUM_MAX)] = 3
     pool: Positive = 15
     period: Positive = 168
     profile_window: Positive = 24

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 from msgspec import Struct
 
 from protocol import epochs
+from protocol.audits import Examined
 from protocol.definitions import Benchmark, Model
 from protocol.parameters import Parameters
 from protocol.pools import Pool
@@ -24,7 +25,7 @@ class Examination(Struct, frozen=True):
     """A DONE task that is looked at again.
 
     `first`: the accounts that are ranked before all others (of an audit, the pool's), `rest`: the other eligible ones;
-    neither has those whose result counted then.
+    neither has those whose result counted then. `examined`: whose results agreed then, in the order of their ranks.
     """
 
     purpose: Purpose
@@ -34,6 +35,7 @@ class Examination(Struct, frozen=True):
     questions: tuple[int, ...]
     first: Set[bytes]
     rest: Set[bytes]
+    examined: tuple[Examined, ...] = ()
 
 
 class Opening(Struct, frozen=True):
@@ -130,6 +132,7 @@ def _examining(opening: Opening, beacon: bytes, examination: Examination) -> Tas
         examination.questions,
         EXAMINERS,
         order,
+        examination.examined,
     )
 
 
@@ -164,6 +167,7 @@ def _task(
     questions: tuple[int, ...],
     wanted: int,
     order: tuple[bytes, ...],
+    examined: tuple[Examined, ...] = (),
 ) -> Task:
     quorum, assigned = quorum_and_assigned(len(order), wanted, opening.parameters)
     return Task(
@@ -179,4 +183,5 @@ def _task(
         tolerance=opening.parameters.tolerance(opening.models[subject.model].quantisation),
         outcome_tolerance=opening.benchmarks[subject.benchmark].tolerance,
         looks_at=looks_at,
+        examined=examined,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from protocol.audits import Audited, Conclusion
 from protocol.definitions import Benchmark, Model
 from protocol.failures import Failure
 from protocol.gathering import ClosedGathering, Gathering
@@ -45,6 +46,7 @@ class Account(Struct, frozen=True):
     `devices`: by key. `harvest`: (mark, results that agreed with a DONE verdict and were not spent yet), oldest first,
     within the window. `missed`: epochs whose commitment it did not open, with the mark that closed them. `judged`,
     `agreed`: how many of its results counted, and agreed with the verdict, for ever. `credit` in MiB times questions.
+    `audits`: what examinations concluded about its results, oldest first, within the window of profiles.
     """
 
     since: int
@@ -55,11 +57,16 @@ class Account(Struct, frozen=True):
     credit: int = 0
     judged: int = 0
     agreed: int = 0
+    audits: tuple[Audited, ...] = ()
 
     @property
     def earned(self) -> tuple[int, ...]:
         """The mark of every result that agreed with a DONE verdict and was not spent yet."""
         return tuple(mark for mark, count in self.harvest for _ in range(count))
+
+    def has_failed_audit(self, since: int, *conclusions: Conclusion) -> bool:
+        """Whether an examination that closed after the mark `since` came to one of these conclusions."""
+        return any(audit.mark > since and audit.conclusion in conclusions for audit in self.audits)
 
 
 class Entry(Struct, frozen=True):
@@ -71,7 +78,10 @@ class Entry(Struct, frozen=True):
 
 
 class Final(Struct, frozen=True):
-    """A verdict that the log made final at mark `closed_by`. It is never computed again."""
+    """A verdict that the log made final at mark `closed_by`. It is never computed again.
+
+    `transcripts`: of a DONE, the digests of the agreeing results' transcripts, joined in the order of `agreeing`.
+    """
 
     task: bytes
     subject: Subject
@@ -86,6 +96,7 @@ class Final(Struct, frozen=True):
     purpose: Purpose = Purpose.REGULAR
     looks_at: bytes | None = None
     closed_by: int = 0
+    transcripts: bytes = b""
 
 
 class Pending(Struct, frozen=True, order=True):

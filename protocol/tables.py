@@ -17,8 +17,9 @@ from protocol.parameters import DEMO, MAIN, Parameters
 from protocol.receipts import Receipt
 from protocol.rejections import Rejection
 from protocol.texts import TextDocument
+from protocol.transcripts import Transcript
 
-ROOTS: tuple[type[Struct], ...] = (*STRUCTS.values(), Genesis, Receipt, TextDocument)
+ROOTS: tuple[type[Struct], ...] = (*STRUCTS.values(), Genesis, Receipt, TextDocument, Transcript)
 """Structs that stand alone; `structs` are these and whatever they are made of."""
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from msgspec import Struct
 
+from protocol.audits import Examined
 from protocol.definitions import Benchmark, Model
 from protocol.hashing import digest
 from protocol.messages import questions_digest
@@ -50,9 +51,10 @@ class Turn(Struct, frozen=True):
 class Task(Struct, frozen=True, dict=True):
     """One model, one benchmark, one epoch, and the accounts that are asked.
 
-    `looks_at`: the task that an audit or appeal examines. `ranking`: accounts of ranks 0 to R+1; the first `assigned`
-    (R) count, the others are spares. `quorum` is K; a task with fewer ranked accounts than that is WAITING and has no
-    runners. `tolerance` is the fingerprint's, per mille; `outcome_tolerance` the benchmark's.
+    `looks_at`: the task that an audit or appeal examines; `examined`: whose results agreed on it. `ranking`: accounts
+    of ranks 0 to R+1; the first `assigned` (R) count, the others are spares. `quorum` is K; a task with fewer ranked
+    accounts than that is WAITING and has no runners. `tolerance` is the fingerprint's, per mille; `outcome_tolerance`
+    the benchmark's.
     """
 
     id: bytes
@@ -67,6 +69,7 @@ class Task(Struct, frozen=True, dict=True):
     tolerance: int
     outcome_tolerance: int
     looks_at: bytes | None = None
+    examined: tuple[Examined, ...] = ()
 
     @cached_property
     def questions_digest(self) -> bytes:

@@ -1,13 +1,15 @@
 """What an account may do beyond evaluating: tiers follow from credit and agreement, and open scopes.
 
 Evaluating needs no tier, and registering a model is paid for by work (`quota`). Credit is in MiB times questions; the
-agreement is the share of an account's counted results that agreed with a DONE verdict, per mille.
+agreement is the share of an account's counted results that agreed with a DONE verdict, per mille. Who was flagged by an
+examination within the window of profiles is a guest, whatever it had.
 """
 
 import enum
 
 from msgspec import Struct
 
+from protocol.audits import Conclusion
 from protocol.rejections import Rejection
 from protocol.state import State
 
@@ -42,6 +44,8 @@ def tier_of(state: State, account: bytes) -> Tier:
     """The highest tier whose conditions, and those of all tiers below it, the account meets."""
     known = state.accounts.get(account)
     reached = TIERS[0]
+    if known and known.has_failed_audit(state.marks - state.parameters.profile_window, Conclusion.FLAGGED):
+        return reached
     for tier in TIERS[1:]:
         if known is None or known.credit < tier.credit or 1000 * known.agreed < tier.agreement * known.judged:
             break

@@ -1,12 +1,16 @@
 """The quick way to agreeing fingerprints is the definition's."""
 
+import itertools
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import fingerprint
 from protocol.agreement import Agreement
+from protocol.fingerprint import Vector
+from protocol.parameters import QUORUM_MAX
 
 QUESTIONS = 2
 base = st.lists(st.integers(0, 6000), min_size=32, max_size=32)
@@ -29,10 +33,30 @@ def fingerprints(draw: st.DrawFn) -> list[bytes]:
     return found
 
 
+def by_definition(vectors: Sequence[Vector], tolerance: int) -> tuple[int, ...]:
+    """The largest set, tried one after the other; ties: least total distance, then canonical order."""
+    for size in range(len(vectors), 0, -1):
+        found = [
+            members
+            for members in itertools.combinations(range(len(vectors)), size)
+            if all(
+                fingerprint.agree(vectors[i], vectors[j], tolerance)
+                for i, j in itertools.combinations_with_replacement(members, 2)
+            )
+        ]
+        if found:
+            return min(found, key=lambda members: (total_distance(vectors, members), members))
+    return ()
+
+
+def total_distance(vectors: Sequence[Vector], members: tuple[int, ...]) -> int:
+    return sum(sum(fingerprint.distances(vectors[i], vectors[j])) for i, j in itertools.combinations(members, 2))
+
+
 @given(fingerprints(), st.sampled_from([8, 14, 55]))
 def test_the_largest_set_is_the_definitions(found: list[bytes], tolerance: int) -> None:
     vectors = [fingerprint.decode(data) for data in found]
-    expected = fingerprint.largest_agreeing(vectors, tolerance)
+    expected = by_definition(vectors, tolerance)
     agreement = Agreement(found, tolerance)
     assert agreement.largest(len(found)) == expected
     for index in range(len(found)):
@@ -54,4 +78,28 @@ def test_pairs_agree_as_they_are_defined_to(found: list[bytes], tolerance: int, 
 def test_a_part_of_them_is_searched_like_the_whole(found: list[bytes], tolerance: int) -> None:
     for count in range(len(found) + 1):
         vectors = [fingerprint.decode(data) for data in found[:count]]
-        assert Agreement(found, tolerance).largest(count) == fingerprint.largest_agreeing(vectors, tolerance)
+        assert Agreement(found, tolerance).largest(count) == by_definition(vectors, tolerance)
+
+
+def test_no_input_makes_it_measure_a_distance_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    plain = Agreement._measured
+
+    def counting(self: Agreement, first: int, second: int) -> tuple[int, int]:
+        measured.append((first, second))
+        return plain(self, first, second)
+
+    monkeypatch.setattr(Agreement, "_measured", counting)
+    count = 2 * (QUORUM_MAX + 2) - 1
+    # A row along which only neighbours agree, and a ring of groups: no vector tells about all others.
+    row = [encoded([1000 + 40 * place + 100 * value for value in range(32)]) for place in range(count)]
+    groups = [
+        encoded([3000 + (600 if place // 3 == group and place % 3 == value % 3 else 0) for value in range(96)])
+        for group in range(6)
+        for place in range(3 * group, 3 * group + 3)
+    ]
+    for found in (row, groups):
+        for tolerance in range(0, 1000, 37):
+            measured.clear()
+            Agreement(found, tolerance).largest(len(found))
+            assert len(measured) <= len(found) * (len(found) + 1) // 2

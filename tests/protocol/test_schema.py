@@ -21,10 +21,11 @@ from protocol.receipts import Receipt
 from protocol.rejections import Rejected
 from protocol.signing import PrivateKey
 from protocol.texts import TextDocument
+from protocol.transcripts import Transcript
 from tests.protocol.message_values import changed, values
 
 SCHEMA = resources.files("protocol").joinpath("schema.cddl").read_text(encoding="utf-8")
-ROOTS = [*STRUCTS.values(), Genesis, TextDocument, Receipt]
+ROOTS = [*STRUCTS.values(), Genesis, TextDocument, Receipt, Transcript]
 VALIDATOR = Validator(SCHEMA)
 KEY = PrivateKey(b"k" * 32)
 NETWORK = b"n" * 32

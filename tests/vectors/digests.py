@@ -12,6 +12,7 @@ from protocol.messages import Result, commitment_digest
 from protocol.stamps import find_stamp, is_stamped
 from protocol.tasks import Purpose, Subject, task_id
 from protocol.texts import Passage, TextDocument, open_text
+from protocol.transcripts import Answer, Stop, Transcript, prompt_digest, transcript_digest
 from tests.vectors import envelopes
 from tests.vectors.files import Case, Compute, Input, hexed, sha
 from tests.vectors.networks import GENESIS
@@ -52,6 +53,18 @@ def _commitment(given: Input) -> Any:
     return commitment_digest(bytes.fromhex(given["network"]), bytes.fromhex(given["account"]), result).hex()
 
 
+def _prompt(given: Input) -> Any:
+    return prompt_digest(given["tokens"]).hex()
+
+
+def _transcript(given: Input) -> Any:
+    answers = cbor.decode(bytes.fromhex(given["transcript"]), Transcript).answers
+    adapters = [(bytes.fromhex(each["sha256"]), each["scale"]) for each in given["adapters"]]
+    base, dataset = bytes.fromhex(given["base"]), bytes.fromhex(given["dataset"])
+    digests = [answer.digest.hex() for answer in answers]
+    return {"answers": digests, "transcript": transcript_digest(base, adapters, dataset, answers).hex()}
+
+
 def _task(given: Input) -> Any:
     looks_at = bytes.fromhex(given["looks_at"]) if given["looks_at"] else None
     subject = Subject(bytes.fromhex(given["model"]), bytes.fromhex(given["benchmark"]))
@@ -89,6 +102,8 @@ COMPUTES: dict[str, Compute] = {
     "text-digest": _text,
     "commitment-digest": _commitment,
     "task-id": _task,
+    "prompt-digest": _prompt,
+    "transcript-digest": _transcript,
     "hash-chain": _chain,
     "beacon": _beacon,
     "leaderless-beacon": _leaderless,
@@ -127,6 +142,7 @@ def cases() -> Iterator[Case]:
     for purpose in Purpose:
         looks_at = None if purpose is Purpose.REGULAR else sha("task").hex()
         yield purpose.name.lower(), "task-id", {**subject, "purpose": int(purpose), "looks_at": looks_at}
+    yield from _transcripts()
     chain = epochs.hash_chain(sha("chain"), 4)
     yield "four preimages and the anchor", "hash-chain", {"seed": sha("chain").hex(), "length": 4}
     said = [
@@ -146,3 +162,20 @@ def cases() -> Iterator[Case]:
     yield "not enough work", "work-stamp", {**stamped, "seconds": 3600}
     yield "none, and none is asked for", "work-stamp", {**stamped, "stamp": None, "seconds": 0}
     yield "none", "work-stamp", {**stamped, "stamp": None}
+
+
+def _transcripts() -> Iterator[Case]:
+    for name, tokens in (("no tokens", []), ("tokens of every length", [1, 23, 24, 255, 256, 65_535, 65_536])):
+        yield name, "prompt-digest", {"tokens": tokens}
+    prompt = prompt_digest((1, 2, 3))
+    written = [
+        Answer(7, prompt, Stop.END_TOKEN, (5, 300, 2)),
+        Answer(0, prompt, Stop.STOP_STRING, (5,)),
+        Answer(70_000, prompt, Stop.LENGTH, (128_000,) * 3),
+    ]
+    chosen = [Answer(3, prompt, Stop.CHOICE, choice=2)]
+    scaled = [{"sha256": sha("adapter").hex(), "scale": 750}]
+    files = {"base": sha("base").hex(), "adapters": [], "dataset": sha("content").hex()}
+    for name, answers, adapters in (("written", written, []), ("chosen, with an adapter", chosen, scaled)):
+        encoded = cbor.encode(Transcript(tuple(answers))).hex()
+        yield name, "transcript-digest", {**files, "adapters": adapters, "transcript": encoded}

@@ -17,11 +17,13 @@ from typing import get_args, get_type_hints
 from msgspec import Struct
 
 from protocol import tables
+from protocol.audits import Audited, Conclusion, Sight
 from protocol.definitions import ModelType, TaskKind
 from protocol.pools import Slot
 from protocol.state import Account, DeviceProfile, Entry, Motion, Pending, Rated, State, Vote
 from protocol.tasks import Purpose, Subject, Turn
 from protocol.tiers import TIERS
+from protocol.transcripts import Stop
 
 FILE = Path(__file__).parents[2] / "docs" / "protocol.md"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -56,6 +58,17 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "peerboard/commit/1": (
         "what a commitment carries",
         ("network", "account", "epoch", "ground", "salt", "the `Run`", "array of `TaskResult`"),
+    ),
+    "peerboard/transcript-prompt/1": ("a question's prompt", ("array of token ids",)),
+    "peerboard/transcript-question/1": ("a question's answer", ("the `Answer`",)),
+    "peerboard/transcript/1": (
+        "transcript of a result",
+        (
+            "SHA-256 of the base",
+            "array of [SHA-256, scale] of the adapters",
+            "content hash of the data set",
+            "array of the digests of the answers",
+        ),
     ),
     "peerboard/audit/1": ("draw of an audit", ("beacon", "task")),
     "peerboard/history/1": (
@@ -148,6 +161,7 @@ def _enums() -> str:
 
 RECORDS: tuple[type[Struct], ...] = (
     Account,
+    Audited,
     DeviceProfile,
     Entry,
     Slot,
@@ -159,7 +173,7 @@ RECORDS: tuple[type[Struct], ...] = (
     Pending,
 )
 """What the state's tables, its list of pending examinations hold, beyond what travels."""
-ENUMS: tuple[type[enum.Enum], ...] = (ModelType, TaskKind, Purpose)
+ENUMS: tuple[type[enum.Enum], ...] = (ModelType, TaskKind, Purpose, Stop, Sight, Conclusion)
 MODULES = r"\b[a-z_]+\.(?:[a-z_]+\.)*"
 
 MAKERS: dict[str, Callable[[], str]] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import cbor2
 
+from protocol.audits import Finding, Sight
 from protocol.definitions import (
     Adapter,
     Benchmark,
@@ -111,6 +112,12 @@ EVALUATED = TaskResult(
     tokens_out=77,
     run_ms=23,
     energy_mj=2**32,
+    stops=b"\x00\x02\x01",
+    findings=(
+        Finding(Sight.EXAMINED, b"\x40"),
+        Finding(Sight.NOT_REVEALED),
+        Finding(Sight.NOT_EXAMINED),
+    ),
 )
 SAW = (bytes(16), b"", sha("seen")[:16])
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from protocol import fingerprint
+from protocol.agreement import Agreement
 from tests.vectors.files import Case, Compute, Input, sha, unhex
 
 
@@ -30,8 +31,8 @@ def _agree(given: Input) -> Any:
 
 
 def _largest(given: Input) -> Any:
-    vectors = [fingerprint.decode(data) for data in unhex(given["fingerprints"])]
-    return list(fingerprint.largest_agreeing(vectors, given["tolerance"]))
+    found = list(unhex(given["fingerprints"]))
+    return list(Agreement(found, given["tolerance"]).largest(len(found)))
 
 
 COMPUTES: dict[str, Compute] = {"tail": _tail, "encoding": _encode, "agreement": _agree, "largest-agreeing": _largest}

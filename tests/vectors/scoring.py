@@ -1,10 +1,12 @@
-"""Vectors of scores: estimates with both intervals, rank ranges, undecided ranks, superseded tasks."""
+"""Vectors of scores and examinations: intervals, rank ranges, superseded tasks, what goes on record of a runner."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import asdict
 
+from protocol import cbor
+from protocol.audits import Finding, Sight, conclude
 from protocol.scores import estimate, rank_ranges
 from protocol.standings import Standing, Work, differ, pack
 from tests.vectors.files import Case, Compute, Input, sha
@@ -34,11 +36,18 @@ def _differ(given: Input) -> Any:
     return differ(_work(given["first"]), _work(given["second"]), given["tolerance"])
 
 
+def _conclusion(given: Input) -> Any:
+    said = [cbor.decode(bytes.fromhex(text), Finding) if text else None for text in given["findings"]]
+    concluded = conclude(said, given["questions"])
+    return None if concluded is None else {"conclusion": int(concluded[0]), "flagged": concluded[1]}
+
+
 COMPUTES: dict[str, Compute] = {
     "estimate": _estimate,
     "rank-ranges": _ranks,
     "answers": _answers,
     "contradiction": _differ,
+    "conclusion": _conclusion,
 }
 
 
@@ -71,6 +80,7 @@ def cases() -> Iterator[Case]:
         task = sha("task", name).hex()
         return {"task": task, "epoch": epoch, "questions": questions, "medians": medians, "firm": firm}
 
+    yield from _conclusions()
     first, second = work("a", 1, [4, 9, 2], [0, 1000, 500], [0, 1, 2]), work("b", 5, [9, 7], [0, 1000], [0, 1])
     yield "the latest task counts", "answers", {"works": [first, second], "superseded": []}
     yield (
@@ -92,3 +102,26 @@ def cases() -> Iterator[Case]:
     near = work("new", 2, numbers, [950] * 20, numbers)
     yield "within the benchmark's tolerance", "contradiction", {"first": old, "second": near, "tolerance": 50}
     yield "beyond the benchmark's tolerance", "contradiction", {"first": old, "second": near, "tolerance": 49}
+
+
+def _conclusions() -> Iterator[Case]:
+    match, silent, busy = Finding(Sight.EXAMINED, bytes(1)), Finding(Sight.NOT_REVEALED), Finding(Sight.NOT_EXAMINED)
+    one, two = Finding(Sight.EXAMINED, b"\x80"), Finding(Sight.EXAMINED, b"\xc0")
+    for name, said in (
+        ("all match", [match] * 5),
+        ("a minority flags", [two, two, match, match, match]),
+        ("half of six flag", [two] * 3 + [match] * 3),
+        ("most flag two questions", [two] * 3 + [match] * 2),
+        ("one question is forgiven", [one] * 5),
+        ("most flag the first, few the second", [two, two, one, match, match]),
+        ("most asked in vain", [silent] * 3 + [two] * 2),
+        ("too few examined", [match, match, busy, busy, silent]),
+        ("too few say anything", [two, two, None, None, None]),
+        ("nobody says anything", [None] * 5),
+    ):
+        texts = [cbor.encode(finding).hex() if finding else None for finding in said]
+        yield name, "conclusion", {"questions": 5, "findings": texts}
+    many = Finding(Sight.EXAMINED, b"\xf0\x00\x00\x00\x00")
+    yield "four of forty are forgiven", "conclusion", {"questions": 40, "findings": [cbor.encode(many).hex()] * 5}
+    more = Finding(Sight.EXAMINED, b"\xf8\x00\x00\x00\x00")
+    yield "five of forty are not", "conclusion", {"questions": 40, "findings": [cbor.encode(more).hex()] * 5}
