@@ -18,16 +18,25 @@ with atheris.instrument_imports(include=["protocol"]):
     from protocol import cbor
     from protocol.cbor_reading import reader
     from protocol.envelope import MAX_BYTES, open_envelope, seal
+    from protocol.evidence import EVIDENCE, decode_evidence, encode_evidence
+    from protocol.evidence_checks import verify_evidence
     from protocol.genesis import Genesis, read_genesis
     from protocol.messages import KINDS, STRUCTS, Message, Unknown
     from protocol.receipts import Receipt, open_receipt
     from protocol.rejections import Rejected
     from protocol.signing import PrivateKey
+    from protocol.snapshot import SignedSnapshot, open_snapshot
     from protocol.texts import TextDocument
 
 KEY = PrivateKey(b"k" * 32)
 NETWORK = b"n" * 32
 VECTORS = Path(__file__).parents[1] / "protocol" / "vectors" / "envelopes.json"
+EVIDENCE_VECTORS = [
+    vector["input"]
+    for vector in json.loads(VECTORS.with_name("evidence.json").read_text(encoding="utf-8"))
+    if vector["kind"] == "evidence"
+]
+GENESIS = read_genesis(bytes.fromhex(EVIDENCE_VECTORS[0]["genesis"]))
 
 
 class LawBroken(Exception):
@@ -72,6 +81,16 @@ def _genesis(data: bytes) -> None:
         raise LawBroken
 
 
+def _evidence(data: bytes) -> None:
+    verify_evidence(data, GENESIS)
+    if encode_evidence(decode_evidence(data)) != data:
+        raise LawBroken
+
+
+def _snapshot(data: bytes) -> None:
+    open_snapshot(data, NETWORK, KEY.public)
+
+
 def _samples() -> list[Message]:
     vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
     network = bytes.fromhex(vectors[0]["network"])
@@ -87,7 +106,9 @@ READERS: tuple[Callable[[bytes], None], ...] = (
     cbor.check,
     _receipt,
     _genesis,
-    *(_struct(struct) for struct in (*STRUCTS.values(), TextDocument, Receipt)),
+    *(_struct(struct) for struct in (*STRUCTS.values(), TextDocument, Receipt, *EVIDENCE.values(), SignedSnapshot)),
+    _evidence,
+    _snapshot,
 )
 
 
@@ -106,6 +127,8 @@ def _write_seeds(folder: Path) -> None:
     vectors = json.loads(VECTORS.read_text(encoding="utf-8"))
     for number, vector in enumerate(vectors):
         (folder / f"vector-{number}").write_bytes(b"\x00" + bytes.fromhex(vector["envelope"]))
+    for number, given in enumerate(EVIDENCE_VECTORS):
+        (folder / f"evidence-{number}").write_bytes(bytes([len(READERS) - 2]) + bytes.fromhex(given["evidence"]))
     structs = list(STRUCTS.values())
     for number, message in enumerate(_SAMPLES):
         body = cbor.encode(message)
@@ -119,7 +142,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise SystemExit(__doc__)
     _write_seeds(Path(sys.argv[1]))
-    for as_type in (*STRUCTS.values(), Genesis, TextDocument, Receipt):
+    for as_type in (*STRUCTS.values(), Genesis, TextDocument, Receipt, *EVIDENCE.values(), SignedSnapshot):
         reader(as_type)  # written now, so that they are instrumented like all others
     atheris.instrument_all()
     atheris.Setup(sys.argv, one_input)

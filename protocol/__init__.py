@@ -50,7 +50,11 @@ module                   one idea
 `tiles`                  the log as static files
 `notes`                  signed notes: text and the signatures of named keys
 `checkpoint`             what the log says it holds, cosignatures, forks
-`receipts`               the log's promise to include an envelope, and omissions
+`witnesses`              keys that say when they saw a mark
+`receipts`               the log's promise to include an envelope
+`evidence`               what is shown to strangers: forks, omissions, marks that are wrong
+`evidence_checks`        what evidence proves
+`snapshot`               what is published at a mark, and for how long it holds
 `reconciliation`         two peers find out which messages each lacks
 `reconciliation_format`  its bytes
 `tables`                 the specification's tables, made from all this

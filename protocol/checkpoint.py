@@ -150,8 +150,15 @@ def is_fork(
 
     Raises `InvalidNote` where a note is not a checkpoint of this log, and `InvalidProof` where the proof is wrong.
     """
-    notes = [open_checkpoint(data, log_key).checkpoint for data in (first, second)]
-    smaller, larger = sorted(notes, key=lambda checkpoint: checkpoint.size)
+    one, other = (open_checkpoint(data, log_key).checkpoint for data in (first, second))
+    return contradict(one, other, prefix_root, proof)
+
+
+def contradict(
+    first: Checkpoint, second: Checkpoint, prefix_root: bytes | None = None, proof: Sequence[bytes] = ()
+) -> bool:
+    """`is_fork` of two checkpoints whose signatures are checked. Raises `InvalidProof`."""
+    smaller, larger = sorted((first, second), key=lambda checkpoint: checkpoint.size)
     if smaller.size == larger.size:
         return smaller.root != larger.root
     if smaller.size == 0:

@@ -18,7 +18,8 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     `time`: Unix seconds at which epoch 0 begins. `chain_anchor`: end of the log key's hash chain (see `epochs`).
     `attesters`: whose attestations count. `recovery_key`: replaces a lost log key by a succession. `bounds`: how far
-    governance may move each parameter; one that is not listed stays as it is.
+    governance may move each parameter; one that is not listed stays as it is. `witnesses`: who may witness marks
+    (see `witnesses`); more than half of them are a quorum.
     """
 
     name: Name
@@ -32,6 +33,7 @@ class Genesis(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     attesters: Annotated[tuple[PublicKey, ...], Meta(max_length=64)] = ()
     recovery_key: PublicKey | None = None
     bounds: Annotated[tuple[Bound, ...], Meta(max_length=64)] = ()
+    witnesses: Annotated[tuple[PublicKey, ...], Meta(max_length=64)] = ()
 
     @cached_property
     def id(self) -> bytes:
@@ -60,7 +62,12 @@ def log_name(network: bytes) -> str:
 def read_genesis(data: bytes) -> Genesis:
     """The genesis in a file's bytes. Raises `Rejected`."""
     genesis = cbor.decode(data, Genesis)
-    for what in (genesis.benchmarks, genesis.models):
-        if len({item.id for item in what}) != len(what):
+    listed = (
+        [benchmark.id for benchmark in genesis.benchmarks],
+        [model.id for model in genesis.models],
+        genesis.witnesses,
+    )
+    for what in listed:
+        if len(set(what)) != len(what):
             raise Rejected(Rejection.WRONG_SCHEMA, "the genesis lists something twice")
     return genesis

@@ -137,6 +137,8 @@ def changed(state: State, change: ParameterChange) -> Parameters | None:
     bound = next((bound for bound in state.genesis.bounds if bound.name == change.name), None)
     if bound is None or change.name in FIXED or not bound.lowest <= change.value <= bound.highest:
         return None
+    if change.name == "version" and change.value <= state.parameters.version:
+        return None
     values: dict[str, Any] = asdict(state.parameters)
     if change.name not in values:
         return None
@@ -145,6 +147,17 @@ def changed(state: State, change: ParameterChange) -> Parameters | None:
         return msgspec.convert(values, Parameters)
     except msgspec.ValidationError:
         return None
+
+
+def coming_version(state: State) -> tuple[int, int] | None:
+    """The next version of the protocol that was adopted, and at which count of marks it takes effect."""
+    coming = [
+        (motion.adopted + NOTICE, motion.proposal.parameter.value)
+        for motion in state.motions.values()
+        if motion.adopted is not None and motion.proposal.parameter and motion.proposal.parameter.name == "version"
+    ]
+    marks, version = min(coming, default=(0, 0))
+    return (version, marks) if version > state.parameters.version else None
 
 
 def _is_possible(state: State, message: Proposal) -> Rejection | None:

@@ -35,7 +35,7 @@ from protocol.messages import (
 )
 from protocol.plan import Examination, Opening, derive
 from protocol.rejections import Rejection
-from protocol.state import Entry, State
+from protocol.state import Chain, Entry, State
 
 PROTOCOL_VERSION = 1
 
@@ -52,6 +52,7 @@ def begin(genesis: Genesis) -> State:
     state.models.update((model.id, Entry(model)) for model in genesis.models)
     state.benchmarks.update((benchmark.id, benchmark) for benchmark in genesis.benchmarks)
     state.definitions.update(state.benchmarks)
+    _halt_where_newer(state)
     return state
 
 
@@ -75,6 +76,8 @@ def extend(state: State, envelopes: Iterable[Envelope]) -> list[Rejection | None
 
 def gathering(state: State, epoch: int) -> Gathering | None:
     """Where statements about an open epoch are gathered; None where the epoch is not open."""
+    if state.halted is not None:
+        return None
     if epoch not in state.gatherings:
         plan = derive(state.opening, epoch) if state.opening else None
         if plan is None:
@@ -90,7 +93,7 @@ def runner(state: State, device: bytes) -> bytes | None:
 
 def next_mark(state: State, epoch: int, preimage: bytes) -> Mark:
     """The mark that the log key would sign now to open `epoch`."""
-    return Mark(epoch, preimage, state.digest(), PROTOCOL_VERSION)
+    return Mark(epoch, preimage, state.digest(), state.parameters.version)
 
 
 def _commitment(state: State, envelope: Envelope, message: Commitment) -> Rejection | None:
@@ -140,14 +143,21 @@ def _late(state: State, envelope: Envelope, message: Result) -> Rejection:
 
 
 def _succession(state: State, envelope: Envelope, message: Succession) -> Rejection | None:
-    """Another log key, and a hash chain of its own; the new key's consent was checked with the signature."""
+    """Another log key, and a hash chain of its own; the new key's consent was checked with the signature.
+
+    Where the log key only renews its chain, the next mark still uses the old one: the log cannot choose an anchor when
+    it knows the salts of the epoch that closes.
+    """
     if envelope.signer not in {state.log_key, state.genesis.recovery_key}:
         return Rejection.VOID_NOT_THE_LOG_KEY
     if (message.log_key, message.chain_anchor) == (state.log_key, state.last_preimage):
         return Rejection.VOID_DUPLICATE
+    if envelope.signer == message.log_key == state.log_key and state.opening and state.chain_left:
+        state.next_chain = Chain(message.chain_anchor, message.chain_length)
+        return None
     state.log_key = message.log_key
-    state.last_preimage = message.chain_anchor
-    state.chain_left = message.chain_length
+    state.last_preimage, state.chain_left = message.chain_anchor, message.chain_length
+    state.next_chain = None
     return None
 
 
@@ -157,8 +167,9 @@ def _mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
     salts = closing.close_open_epochs(state, message.epoch)
     governance.settle(state)
     beacon = epochs.marked_beacon(message.preimage, salts)
-    state.last_preimage = message.preimage
-    state.chain_left -= 1
+    state.last_preimage, state.chain_left = message.preimage, state.chain_left - 1
+    if coming := state.next_chain:
+        state.last_preimage, state.chain_left, state.next_chain = coming.anchor, coming.length, None
     examinations.draw_audits(state, beacon)
     bases = _bases(state)
     offers = _offers(state)
@@ -166,17 +177,21 @@ def _mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
     looked_at = examinations.take_pending(state, offers, bases)
     state.opening = _opening(state, message.epoch, beacon, looked_at)
     state.marks += 1
+    _halt_where_newer(state)
     gathering(state, message.epoch)
     return None
 
 
+def _halt_where_newer(state: State) -> None:
+    """A version takes effect behind the mark that adopts it: that mark is the last thing that this code can fold."""
+    if state.parameters.version > PROTOCOL_VERSION:
+        state.halted = state.parameters.version
+
+
 def _why_no_mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
-    if message.version > PROTOCOL_VERSION and envelope.signer == state.log_key:
-        state.halted = message.version
-        return Rejection.VOID_NEWER_VERSION
     conditions = (
         (envelope.signer == state.log_key, Rejection.VOID_NOT_THE_LOG_KEY),
-        (message.version == PROTOCOL_VERSION, Rejection.VOID_WRONG_VERSION),
+        (message.version == state.parameters.version, Rejection.VOID_WRONG_VERSION),
         (state.opening is None or message.epoch > state.opening.epoch, Rejection.VOID_EPOCH_PASSED),
         (state.chain_left and epochs.follows(message.preimage, state.last_preimage), Rejection.VOID_WRONG_PREIMAGE),
     )

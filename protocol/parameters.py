@@ -30,7 +30,8 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     profile. `profile_window`: epochs after which a profile must be renewed, and for which a missed reveal sets back.
     `attested`: whether accounts without attestation are held to `unattested_slots` per mille of a pool, one runner a
     task and a fifth of the votes. `norm_required`, `norm_window`: what a registration costs. `dispersion`: how far
-    agreeing means may lie apart, per mille. `tolerance_*`: of the fingerprint, per mille of its spread.
+    agreeing means may lie apart, per mille. `tolerance_*`: of the fingerprint, per mille of its spread. `version`: of
+    the protocol, which every mark names; it only grows.
     """
 
     epoch_seconds: Positive = 3600
@@ -57,6 +58,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     tolerance_bfloat: PerMille = 14
     tolerance_quantised: PerMille = 55
     credit_bytes_cap: Positive = 2**31 - 1
+    version: Positive = 1
 
     def tolerance(self, quantisation: str) -> int:
         """The fingerprint's tolerance for a file's weight type."""

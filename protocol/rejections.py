@@ -19,6 +19,7 @@ class Rejection(StrEnum):
     WRONG_SCHEMA = "wrong_schema"
     BAD_SIGNATURE = "bad_signature"
     OTHER_TEXT = "other_text"
+    PROVES_NOTHING = "proves_nothing"
     # of state: the entry is out of place
     VOID_UNKNOWN_KIND = "void_unknown_kind"
     VOID_DUPLICATE = "void_duplicate"
@@ -71,6 +72,7 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.WRONG_SCHEMA: "The payload does not have the fields, types or limits of its kind.",
     Rejection.BAD_SIGNATURE: "The signature is not the named key's over these bytes on this network.",
     Rejection.OTHER_TEXT: "The text document is not the one that the message names by its digest.",
+    Rejection.PROVES_NOTHING: "The evidence does not show what it is said to show.",
     Rejection.VOID_UNKNOWN_KIND: "This version does not know the kind of message: it is kept, not interpreted.",
     Rejection.VOID_DUPLICATE: "The same message stands earlier in the log.",
     Rejection.VOID_NOT_DELEGATED: "No account has delegated to the device that signed this.",
@@ -90,7 +92,7 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.VOID_NO_STAMP: "The profile has no attestation and no valid work stamp.",
     Rejection.VOID_NOT_AN_ATTESTER: "Only the attesters that the genesis names may sign this.",
     Rejection.VOID_WRONG_VERSION: "The mark names a version of the protocol that is not in force.",
-    Rejection.VOID_NEWER_VERSION: "A mark named a version of the protocol that this program does not have: update it.",
+    Rejection.VOID_NEWER_VERSION: "The network's version of the protocol is newer than this program's: update it.",
     Rejection.VOID_SAME_REPOSITORY: "This person has registered from this repository within the last 24 epochs.",
     Rejection.VOID_NO_SCOPE: "The account has not reached the tier that may do this.",
     Rejection.VOID_NOT_DONE: "There is no verdict DONE of this task in the last 24 epochs.",

@@ -133,6 +133,13 @@ class Rated(Struct, frozen=True):
     stars: int
 
 
+class Chain(Struct, frozen=True):
+    """A hash chain of the log key that has not begun: its anchor, and how many preimages it has."""
+
+    anchor: bytes
+    length: int
+
+
 @dataclass
 class State:
     """The fold of a log prefix of `frontier.size` entries."""
@@ -143,10 +150,12 @@ class State:
     log_key: bytes
     last_preimage: bytes
     chain_left: int
+    next_chain: Chain | None = None
+    """Begins behind the next mark."""
     frontier: Frontier = field(default_factory=Frontier)
     marks: int = 0
     halted: int | None = None
-    """Version of the mark that this code cannot follow: from then on nothing is derived."""
+    """The version in force where this code lacks it: from then on nothing is derived."""
     devices: Table[bytes, bytes] = field(default_factory=Table)
     """By device that speaks now: its account."""
     revoked: Table[bytes, bytes] = field(default_factory=Table)
@@ -209,6 +218,7 @@ class State:
             self.log_key,
             self.last_preimage,
             self.chain_left,
+            self.next_chain,
             self.pending,
             self.history,
             tuple(

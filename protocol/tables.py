@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
+from protocol.evidence import EVIDENCE
 from protocol.failures import Failure
 from protocol.genesis import Genesis
 from protocol.lifecycle import TRANSITIONS
@@ -16,10 +17,19 @@ from protocol.messages import STRUCTS
 from protocol.parameters import DEMO, MAIN, Parameters
 from protocol.receipts import Receipt
 from protocol.rejections import Rejection
+from protocol.snapshot import SignedSnapshot
 from protocol.texts import TextDocument
 from protocol.transcripts import Transcript
 
-ROOTS: tuple[type[Struct], ...] = (*STRUCTS.values(), Genesis, Receipt, TextDocument, Transcript)
+ROOTS: tuple[type[Struct], ...] = (
+    *STRUCTS.values(),
+    Genesis,
+    Receipt,
+    *EVIDENCE.values(),
+    SignedSnapshot,
+    TextDocument,
+    Transcript,
+)
 """Structs that stand alone; `structs` are these and whatever they are made of."""
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 from protocol.messages import Proposal
+from protocol.snapshot import Part, Snapshot
 from protocol.texts import Passage, TextDocument
 
 MORE = 2
@@ -55,6 +56,10 @@ def _structs(struct: type[Struct]) -> st.SearchStrategy[Any]:
         named = st.dictionaries(values(hints_of(Passage)["name"]), st.text(max_size=20), min_size=1, max_size=3)
         passages = named.map(lambda texts: tuple(Passage(name, texts[name]) for name in sorted(texts)))
         return st.builds(struct, parts["salt"], passages)
+    if struct is Snapshot:
+        digests_of = st.dictionaries(values(hints_of(Part)["name"]), values(hints_of(Part)["sha256"]), max_size=3)
+        contents = digests_of.map(lambda digests: tuple(Part(name, digests[name]) for name in sorted(digests)))
+        return st.builds(struct, **(parts | {"parts": contents}))
     return st.builds(struct, **parts)
 
 

@@ -158,14 +158,3 @@ def test_a_succession_replaces_key_and_chain(world: World, signed_by: str) -> No
 
 def test_nobody_else_replaces_the_log_key(world: World) -> None:
     assert world.log(successor(world, world.device("ada"))[2]) is Rejection.VOID_NOT_THE_LOG_KEY
-
-
-def test_a_mark_of_a_newer_version_stops_all_deriving(world: World) -> None:
-    world.epoch(0, PEOPLE)
-    mark = replace(ledger.next_mark(world.state, 1, world.chain[1]), version=2)
-    before = world.state.opening
-    assert world.log(seal(world.log_key, world.genesis.id, mark)) is Rejection.VOID_NEWER_VERSION
-    assert world.state.halted == 2
-    assert world.mark(1) is Rejection.VOID_NEWER_VERSION
-    assert world.state.opening is before
-    assert world.state.frontier.size == len(world.entries), "the log goes on"

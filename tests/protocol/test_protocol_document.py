@@ -60,7 +60,12 @@ def _digests() -> Iterator[tuple[str, int]]:
 def test_digests_have_the_parts_that_are_explained() -> None:
     found = dict(_digests())
     assert found == {tag: len(DIGESTS[tag][1]) for tag in found}
-    assert DIGESTS.keys() - found == {"peerboard/fingerprint/1", "peerboard/receipt/1"}
+    assert DIGESTS.keys() - found == {
+        "peerboard/fingerprint/1",
+        "peerboard/receipt/1",
+        "peerboard/sighting/1",
+        "peerboard/snapshot/1",
+    }
 
 
 def test_the_tables_of_the_state_are_in_the_order_of_the_digest() -> None:
@@ -78,7 +83,7 @@ def test_what_goes_between_nodes() -> None:
     assert f"≤ {PORTION_IDS:,} each" in WORDS
     assert f"stops after {ROUNDS} rounds" in WORDS
     assert f"at most {REQUEST_MAXIMUM >> 20} MiB, a response {RESPONSE_MAXIMUM >> 20} MiB" in WORDS
-    assert f"version of the protocol, {PROTOCOL_VERSION}." in WORDS
+    assert f"This program folds versions up to {PROTOCOL_VERSION}" in WORDS
     assert TIMELESS == 2**63 - 1
     assert "2^63 − 1 where it has none" in WORDS
 

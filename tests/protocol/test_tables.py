@@ -13,8 +13,8 @@ from protocol.rejections import Rejection
 
 WHOLE = {
     "kinds": (tables.kinds, len(STRUCTS)),
-    "stateless rejections": (lambda: tables.rejections(stateless=True), 7),
-    "rejections of state": (lambda: tables.rejections(stateless=False), len(Rejection) - 7),
+    "stateless rejections": (lambda: tables.rejections(stateless=True), 8),
+    "rejections of state": (lambda: tables.rejections(stateless=False), len(Rejection) - 8),
     "failures": (tables.failures, len(Failure)),
     "transitions": (tables.transitions, len(TRANSITIONS)),
     "parameters": (tables.parameters, len(Parameters.__struct_fields__)),

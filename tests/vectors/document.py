@@ -20,7 +20,7 @@ from protocol import tables
 from protocol.audits import Audited, Conclusion, Sight
 from protocol.definitions import ModelType, TaskKind
 from protocol.pools import Slot
-from protocol.state import Account, DeviceProfile, Entry, Motion, Pending, Rated, State, Vote
+from protocol.state import Account, Chain, DeviceProfile, Entry, Motion, Pending, Rated, State, Vote
 from protocol.tasks import Purpose, Subject, Turn
 from protocol.tiers import TIERS
 from protocol.transcripts import Stop
@@ -87,6 +87,7 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "log key",
             "last preimage",
             "preimages left",
+            "the `Chain` that waits, or `null`",
             "array of `Pending`",
             "history",
             "array of table digests",
@@ -96,6 +97,11 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "promise of a receipt (signed as it is, not hashed)",
         ("network", "envelope id", "bound", "size"),
     ),
+    "peerboard/sighting/1": (
+        "word of a witness (signed as it is, not hashed)",
+        ("network", "epoch", "mark's envelope id", "time"),
+    ),
+    "peerboard/snapshot/1": ("header of a snapshot (signed as it is, not hashed)", ("the `Snapshot`",)),
 }
 """By tag: what the digest is, and its parts. A test compares tags and numbers of parts with the code."""
 
@@ -171,6 +177,7 @@ RECORDS: tuple[type[Struct], ...] = (
     Vote,
     Rated,
     Pending,
+    Chain,
 )
 """What the state's tables, its list of pending examinations hold, beyond what travels."""
 ENUMS: tuple[type[enum.Enum], ...] = (ModelType, TaskKind, Purpose, Stop, Sight, Conclusion)
