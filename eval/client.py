@@ -13,12 +13,13 @@ import trio
 from eval import sandbox
 from eval.cores import CoreSlots, Held
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
-from eval.job import LARGEST_MARGIN, Event, Job, JobFailed, Outcome, Progress
+from eval.job import LARGEST_MARGIN, Audit, Audited, Event, Job, JobFailed, Outcome, Progress
 from eval.sandbox import Sandbox
 from eval.seat import ChildGone, Launcher, Seat, open_launcher
 from eval.seating import SeatRequest
 from protocol.failures import Failure
 from protocol.fingerprint import BYTES_PER_QUESTION
+from protocol.transcripts import Stop
 
 COMMAND = (sys.executable, "-I", "-m", "eval.launcher")
 GRACE_SECONDS = 5.0  # the child ends a slow job itself between two decodes; after this it is ended
@@ -29,6 +30,7 @@ LARGEST_OUTCOME = 1000
 LARGEST_NUMBER = 2**53 - 1
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
 _ALLOCATION_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "not enough memory")
+NO_ANSWER = JobFailed(Failure.ENGINE_FAILED, "The evaluator ended a job without an answer.")
 _EVENTS = msgspec.msgpack.Decoder(Event)
 
 
@@ -95,15 +97,24 @@ class Worker:
 
     async def evaluate(self, job: Job, report: Callable[[Progress], None] = lambda _: None) -> Outcome | JobFailed:
         """The job's outcome, or why there is none. Cancelling it ends the child; jobs wait for each other."""
-        async with self._one_at_a_time, aclosing(self.run(job)) as events:
+        answer = await self._answer(job, report)
+        return answer if not isinstance(answer, Audited) else NO_ANSWER
+
+    async def audit(self, audit: Audit, report: Callable[[Progress], None] = lambda _: None) -> Audited | JobFailed:
+        """What holding an audit's claims against the model finds. Cancelling it ends the child, as of a job."""
+        answer = await self._answer(audit, report)
+        return answer if not isinstance(answer, Outcome) else NO_ANSWER
+
+    async def _answer(self, work: Job | Audit, report: Callable[[Progress], None]) -> Outcome | Audited | JobFailed:
+        async with self._one_at_a_time, aclosing(self.run(work)) as events:
             async for event in events:
                 if not isinstance(event, Progress):
                     return event
                 report(event)
-        return JobFailed(Failure.ENGINE_FAILED, "The evaluator ended a job without an answer.")
+        return NO_ANSWER
 
-    async def run(self, job: Job) -> AsyncGenerator[Event, None]:
-        """Progress as it comes, then one `Outcome` or `JobFailed`.
+    async def run(self, job: Job | Audit) -> AsyncGenerator[Event, None]:
+        """Progress as it comes, then one `Outcome` (of an audit `Audited`) or `JobFailed`.
 
         Whoever leaves it early, or is cancelled in it, takes the child with it: the next job starts another.
         """
@@ -130,8 +141,9 @@ class Worker:
         if launcher is not None:
             await launcher.end()
 
-    async def _begin(self, job: Job) -> tuple[Event, Seat | None, float]:
+    async def _begin(self, work: Job | Audit) -> tuple[Event, Seat | None, float]:
         """The first event of a job, with the child that works on it and the time at which it must be done."""
+        job = work.job if isinstance(work, Audit) else work
         try:
             if self._cores is not None:
                 self._held = await self._cores.acquire(job.threads)
@@ -146,7 +158,7 @@ class Worker:
         self._events, self._began = 0, trio.current_time()
         deadline = self._began + job.time_limit + GRACE_SECONDS
         try:
-            await child.send(pack(job))
+            await child.send(pack(msgspec.structs.replace(work, job=job) if isinstance(work, Audit) else job))
         except ChildGone:
             return await self._autopsy(child), child, deadline
         return await self._next(child, deadline), child, deadline
@@ -267,22 +279,31 @@ def decode_event(data: bytes) -> Event:
     return event
 
 
-def plausible(job: Job, event: Event) -> Event:
-    """The event, or a failure in place of an outcome that cannot be one of this job."""
-    if not isinstance(event, Outcome):
-        return event
+def plausible(job: Job | Audit, event: Event) -> Event:
+    """The event, or a failure in place of an answer that cannot be one to this job."""
+    fits = True
+    if isinstance(event, Outcome):
+        fits = isinstance(job, Job) and _is_outcome(job, event)
+    elif isinstance(event, Audited):
+        fits = isinstance(job, Audit) and len(event.flagged) == len(event.shortfalls) == len(job.claims)
+    return event if fits else JobFailed(Failure.ENGINE_FAILED, "The evaluator's process gave an impossible outcome.")
+
+
+def _is_outcome(job: Job, event: Outcome) -> bool:
     count = len(job.questions)
     sizes = {len(event.outcomes), len(event.margins), len(event.near_ties)}
     asked = count * BYTES_PER_QUESTION if job.fingerprint is not None else 0
     numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.energy_mj or 0)
-    fits = (
+    return (
         sizes == {count}
+        and len(event.stops) == count
+        and max(event.stops) <= max(Stop)
+        and [item.question for item in event.transcripts] == list(job.questions if job.keep_transcripts else ())
         and len(event.fingerprint) == asked
         and all(0 <= value <= LARGEST_OUTCOME for value in event.outcomes)
         and all(0 <= value <= LARGEST_MARGIN for value in event.margins)
         and all(0 <= value <= LARGEST_NUMBER for value in numbers)
     )
-    return event if fits else JobFailed(Failure.ENGINE_FAILED, "The evaluator's process gave an impossible outcome.")
 
 
 def cause_of_death(code: int | None, words: str) -> JobFailed:

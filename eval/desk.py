@@ -5,10 +5,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from eval.audit import audit
 from eval.benchmarks import QuestionSet, find
 from eval.evaluation import Base, evaluate, open_base
 from eval.failing import EvaluationError
-from eval.job import Event, Job, JobFailed, Outcome, Progress
+from eval.job import Audit, Audited, Event, Job, JobFailed, Outcome, Progress
 from protocol.failures import Failure
 
 REPORT_SECONDS = 0.1
@@ -23,10 +24,10 @@ class Desk:
         self._base: tuple[tuple[str, bytes], Base] | None = None
         self._questions: OrderedDict[tuple[bytes, str | None], QuestionSet] = OrderedDict()
 
-    def answer(self, job: Job) -> None:
-        """Sends progress, then exactly one `Outcome` or `JobFailed`."""
+    def answer(self, work: Job | Audit) -> None:
+        """Sends progress, then exactly one `Outcome`, `Audited` or `JobFailed`."""
         try:
-            event: Event = self._outcome(job)
+            event: Event = self._outcome(work)
         except EvaluationError as error:
             event = JobFailed(error.failure, error.detail)
         except MemoryError:
@@ -35,7 +36,8 @@ class Desk:
             event = JobFailed(Failure.ENGINE_FAILED, f"{type(error).__name__}: {error}")
         self._send(event)
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _outcome(self, work: Job | Audit) -> Outcome | Audited:
+        job = work.job if isinstance(work, Audit) else work
         deadline = time.monotonic() + job.time_limit
         questions = self._question_set(job)
         base = self._loaded(job)
@@ -52,7 +54,9 @@ class Desk:
                 self._send(progress)
                 next_report = now + REPORT_SECONDS
 
-        return evaluate(job, base, questions, report)
+        if isinstance(work, Audit):
+            return audit(work, base, questions, report)
+        return evaluate(work, base, questions, report)
 
     def _question_set(self, job: Job) -> QuestionSet:
         entry = find(job.benchmark)

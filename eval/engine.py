@@ -35,7 +35,8 @@ class Stream:
 
     Exactly one of three things is wanted of it. With `targets`, one per token: the log-probability of each target
     after its token. With `after`: the log-probabilities of these ids after the last token. Both go to `scored` in one
-    float64 array, in nats. With neither: the most likely next token goes to `chosen`, with its lead over the second.
+    float64 array, in nats; with `below_best` relative to the most likely token's, so at most 0. With neither: the most
+    likely next token goes to `chosen`, with its lead over the second.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class Stream:
         scored: Callable[[NDArray[np.float64]], None] | None = None,
         targets: Sequence[int] | None = None,
         after: Sequence[int] | None = None,
+        below_best: bool = False,
     ) -> None:
         self.sequence = sequence
+        self.below_best = below_best
         self.position = position
         self.tokens: Tokens = np.asarray(tokens, np.int32)
         self.chosen = chosen
@@ -237,7 +240,7 @@ def _log_probabilities(logits: Rows, segment: _Segment) -> NDArray[np.float64]:
     for start in range(0, segment.rows, step):
         rows = logits[segment.first + start : segment.first + min(start + step, segment.rows)].astype(np.float64)
         rows -= rows.max(axis=1, keepdims=True)
-        normaliser = np.log(np.exp(rows).sum(axis=1))
+        normaliser = np.zeros(len(rows)) if segment.stream.below_best else np.log(np.exp(rows).sum(axis=1))
         if len(segment.ids) == segment.rows:
             ids = segment.ids[start : start + step]
             found.append(rows[np.arange(len(rows)), ids] - normaliser)

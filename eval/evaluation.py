@@ -12,7 +12,7 @@ from eval.binding import engine_label, hardware_class
 from eval.choices import Choices, continuation_tokens
 from eval.context import Context, Scaled
 from eval.energy import EnergyMeter
-from eval.engine import Checkpoint, Engine
+from eval.engine import Checkpoint, Engine, Question
 from eval.failing import EvaluationError
 from eval.generation import Generation
 from eval.header import Header, HeaderRefused, read_header
@@ -24,10 +24,11 @@ from eval.questions import Offered
 from eval.scorers import largest, lead
 from eval.slots import best_slots
 from eval.tails import TAIL_CELLS, Tail
-from eval.transcripts import Transcript, transcript_digest
+from eval.transcripts import Transcript
 from protocol import fingerprint
 from protocol.definitions import TaskKind
 from protocol.failures import Failure
+from protocol.transcripts import transcript_digest
 
 CHOICE_STEPS = 2  # the prompts, then the branches
 NEAR_TIE_TOKEN = 0.05
@@ -76,13 +77,9 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
     """
     started, meter = time.monotonic(), EnergyMeter()
     asked = _asked(job, base, questions)
-    prefix = _common_prefix([question.prompt for question in asked])
-    needs = [question.need(prefix) for question in asked]
-    slots = best_slots(base.header, needs, _steps(questions))
-    plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, _adapter_bytes(job))
-    with Context(base.model, plan, job.threads, _adapters(job, base)) as context:
-        Engine(context).run(asked, prefix, _checkpoint(started, report))
-    transcripts = [_transcript(index, question, questions) for index, question in _pairs(job, asked)]
+    answer_all(job, base, asked, _steps(questions), report)
+    transcripts = [transcript_of(index, question, questions) for index, question in _pairs(job, asked)]
+    answers = [transcript.answer for transcript in transcripts]
     leads = [_lead(question) for question in asked]
     tie = NEAR_TIE_TOKEN if _is_generation(questions) else NEAR_TIE_CHOICE
     dataset = questions.entry.definition.dataset.content
@@ -92,7 +89,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         margins=tuple(min(LARGEST_MARGIN, round(min(value, LARGEST_MARGIN) * 1000)) for value in leads),
         near_ties=tuple(value < tie for value in leads),
         fingerprint=_fingerprint(asked),
-        transcript_digest=transcript_digest(job.base_sha256, adapters, dataset, transcripts),
+        transcript_digest=transcript_digest(job.base_sha256, adapters, dataset, answers),
         tokens_in=sum(len(question.prompt) for question in asked),
         tokens_out=sum(len(transcript.generated) for transcript in transcripts),
         run_ms=round((time.monotonic() - started) * 1000),
@@ -100,8 +97,23 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         engine=engine_label(),
         hardware=hardware_class(),
         mode=FAST,
+        stops=bytes(answer.stop for answer in answers),
         transcripts=tuple(transcripts) if job.keep_transcripts else (),
     )
+
+
+def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]) -> None:
+    """Runs questions, which take about `steps` passes after their prompts, within the job's limits.
+
+    Raises `EvaluationError`, and whatever `report` raises to stop early.
+    """
+    started = time.monotonic()
+    prefix = _common_prefix([question.prompt for question in asked])
+    needs = [question.need(prefix) for question in asked]
+    slots = best_slots(base.header, needs, steps)
+    plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, _adapter_bytes(job))
+    with Context(base.model, plan, job.threads, _adapters(job, base)) as context:
+        Engine(context).run(asked, prefix, _checkpoint(started, report))
 
 
 def _checkpoint(started: float, report: Callable[[Progress], None]) -> Checkpoint:
@@ -127,23 +139,25 @@ def _pairs(job: Job, asked: Sequence[Generation | Choices]) -> list[tuple[int, G
 def _asked(job: Job, base: Base, questions: QuestionSet) -> list[Generation | Choices]:
     tails = _tails(job, base, questions)
     if not _is_generation(questions):
-        return [_choices(base, questions, index, tail) for index, tail in zip(job.questions, tails, strict=True)]
+        return [choices_of(base, questions, index, tail) for index, tail in zip(job.questions, tails, strict=True)]
     definition, stops = questions.entry.definition, questions.entry.stops
     asked = []
     for index, tail in zip(job.questions, tails, strict=True):
         prompt = base.model.tokens(questions.prompt(index))
-        _check_length(base, index, len(prompt), max(definition.max_new_tokens, TAIL_CELLS))
+        check_length(base, index, len(prompt), max(definition.max_new_tokens, TAIL_CELLS))
         asked.append(Generation(base.model, prompt, stops, definition.max_new_tokens, tail))
     return list(asked)
 
 
-def _choices(base: Base, questions: QuestionSet, index: int, tail: Tail | None) -> Choices:
+def choices_of(base: Base, questions: QuestionSet, index: int, tail: Tail | None) -> Choices:
+    """A multiple-choice question, ready to be asked. Raises `EvaluationError` where it does not fit the context."""
     prompt, found = continuation_tokens(base.model, questions.prompt(index), questions.continuations(index))
-    _check_length(base, index, len(prompt), max(TAIL_CELLS, *map(len, found)))
+    check_length(base, index, len(prompt), max(TAIL_CELLS, *map(len, found)))
     return Choices(prompt, found, tail)
 
 
-def _check_length(base: Base, index: int, prompt: int, more: int) -> None:
+def check_length(base: Base, index: int, prompt: int, more: int) -> None:
+    """Raises `EvaluationError` where a prompt of so many tokens, and so many after it, do not fit the context."""
     room = base.header.of_architecture("context_length", 0)
     if prompt == 0 or prompt + more > room:
         raise EvaluationError(
@@ -197,7 +211,8 @@ def _adapter_bytes(job: Job) -> int:
     return sum(Path(adapter.path).stat().st_size for adapter in job.adapters if Path(adapter.path).exists())
 
 
-def _transcript(index: int, question: Generation | Choices, questions: QuestionSet) -> Transcript:
+def transcript_of(index: int, question: Generation | Choices, questions: QuestionSet) -> Transcript:
+    """What was asked and answered, and what the benchmark's scorer makes of it."""
     entry, item = questions.entry, questions.item(index)
     if isinstance(question, Choices) and isinstance(item, Offered) and entry.score_sums:
         sums = question.sums.tolist()
@@ -216,7 +231,7 @@ def _transcript(index: int, question: Generation | Choices, questions: QuestionS
             outcome=mark.outcome,
             generated=tuple(question.generated),
             text=question.text,
-            stop=str(question.stop),
+            stop=question.stop,
             extracted=mark.extracted,
         )
     raise EvaluationError(Failure.ENGINE_FAILED, "the benchmark's kind and its questions do not belong together")

@@ -1,20 +1,12 @@
 """A question that the model answers in its own words: greedy, until a stop string, an end token or the limit."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 from eval.engine import Engine, Stream
 from eval.memory import Need
 from eval.model import LoadedModel
 from eval.tails import TAIL_CELLS, Tail
-
-
-class StopReason(StrEnum):
-    """Why a generation ended."""
-
-    END_TOKEN = "end_token"  # noqa: S105  (a reason, not a secret)
-    STOP_STRING = "stop_string"
-    LENGTH = "length"
+from eval.transcripts import StopReason
 
 
 class Generation:
@@ -63,6 +55,18 @@ class Generation:
         for stop in self._stops:
             text = text.split(stop.decode(), 1)[0]
         return text
+
+    def replay(self, tokens: Sequence[int]) -> StopReason | None:
+        """Takes in what was written elsewhere; the reason to stop after the last token, None where that is none.
+
+        None, too, where it should have stopped before. The tokens must be of the vocabulary.
+        """
+        for token in tokens:
+            if self.stop is not None:
+                return None
+            self.generated.append(token)
+            self.stop = self._reason(token)
+        return self.stop
 
     def _chosen(self, token: int, lead: float) -> None:
         if self._engine is None or self._stream is None:

@@ -7,9 +7,11 @@ from msgspec import Meta, Struct
 from eval.transcripts import Transcript
 from protocol.definitions import MAX_ADAPTERS, Digest
 from protocol.failures import Failure
+from protocol.transcripts import Answer
 
 MAX_QUESTIONS = 2000
 LARGEST_MARGIN = 65_535
+MAX_CLAIMS = 64 * 1000
 FAST = "fast"
 
 
@@ -73,7 +75,8 @@ class Outcome(Struct, frozen=True, tag="outcome"):
 
     `outcomes` are 0 to 1000. `margins` are thousandths of a nat, at most `LARGEST_MARGIN`: the smallest lead of a
     generated token over the second, or the best choice's over the second. `fingerprint` has 48 bytes a question, or is
-    empty where none was asked for. `energy_mj` is the whole processor's, or None where the machine does not tell.
+    empty where none was asked for. `stops` has a byte a question, the number of a `protocol.transcripts.Stop`.
+    `energy_mj` is the whole processor's, or None where the machine does not tell.
     """
 
     outcomes: tuple[int, ...]
@@ -88,6 +91,7 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     engine: str
     hardware: str
     mode: str
+    stops: bytes = b""
     transcripts: tuple[Transcript, ...] = ()
 
 
@@ -98,5 +102,30 @@ class JobFailed(Struct, frozen=True, tag="failed"):
     detail: str = ""
 
 
-Event = Progress | Outcome | JobFailed
-"""What a child sends for a job: any number of `Progress`, then one of the others."""
+class Claimed(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer of a revealed transcript, and the outcome that its runner's result gives for it."""
+
+    answer: Answer
+    outcome: int
+
+
+class Audit(Struct, frozen=True, tag="audit", forbid_unknown_fields=True):
+    """Answers to be held against the model. `job` says which, and with what means; its questions are those of then."""
+
+    job: Job
+    claims: Annotated[tuple[Claimed, ...], Meta(min_length=1, max_length=MAX_CLAIMS)]
+
+
+class Audited(Struct, frozen=True, tag="audited"):
+    """By claim, in the audit's order: whether it is flagged, and how far below the most likely its worst token lies.
+
+    `shortfalls` are thousandths of a nat, at most `LARGEST_MARGIN`; that much where the answer was not forced at all,
+    because its prompt, stop reason or outcome is wrong.
+    """
+
+    flagged: tuple[bool, ...]
+    shortfalls: tuple[int, ...]
+
+
+Event = Progress | Outcome | Audited | JobFailed
+"""What a child sends for a job or an audit: any number of `Progress`, then one of the others."""

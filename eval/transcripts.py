@@ -1,26 +1,32 @@
-"""The record of what was asked and answered, kept for audits and bound into the result by its digest.
+"""What was asked and answered, as the evaluator has it: more than an audit needs, for the owner to read.
 
-A question has a digest of its own and the result carries the digest of those, so that an audit can reveal and check
-single questions. Log-probabilities are not hashed: honest machines differ in them.
+`Transcript.answer` is the part that the result is bound to and that a node reveals (`protocol.transcripts`).
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from protocol.hashing import digest
+from protocol.transcripts import Answer, Stop, prompt_digest
 
-QUESTION_TAG = "peerboard/transcript-question/1"
-TAG = "peerboard/transcript/1"
+
+class StopReason(StrEnum):
+    """Why a generation ended."""
+
+    END_TOKEN = "end_token"  # noqa: S105  (a reason, not a secret)
+    STOP_STRING = "stop_string"
+    LENGTH = "length"
 
 
 class Transcript(Struct, frozen=True):
     """One question: token ids of the prompt and of what was generated, why it ended, and what was made of it.
 
-    Of a generation `choice` is None; of a multiple-choice question `generated`, `text`, `stop` and `extracted` are
-    empty, `choice` is the most likely choice and `sums` are the choices' log-probabilities in thousandths of a nat.
+    Of a generation `choice` is None; of a multiple-choice question `generated`, `text` and `extracted` are empty and
+    `stop` is None; `choice` is the most likely choice, `sums` are the choices' log-probabilities in thousandths of a
+    nat.
     """
 
     question: int
@@ -28,24 +34,16 @@ class Transcript(Struct, frozen=True):
     outcome: int
     generated: tuple[int, ...] = ()
     text: str = ""
-    stop: str = ""
+    stop: StopReason | None = None
     extracted: str = ""
     choice: int | None = None
     sums: tuple[int, ...] = ()
 
     @property
-    def digest(self) -> bytes:
-        """Hash of all that honest runners have in common."""
-        choice = -1 if self.choice is None else self.choice
-        return digest(QUESTION_TAG, self.question, self.prompt, self.generated, self.stop, self.extracted, choice)
-
-
-def transcript_digest(
-    base: bytes, adapters: Sequence[tuple[bytes, int]], dataset: bytes, transcripts: Sequence[Transcript]
-) -> bytes:
-    """Digest of a whole result: hashes of base, adapters with scales in thousandths, and data, and every question's."""
-    questions = tuple(transcript.digest for transcript in transcripts)
-    return digest(TAG, base, tuple(adapters), dataset, questions)
+    def answer(self) -> Answer:
+        """What the result is bound to: all that does not follow from it or differ between honest machines."""
+        stop = Stop[self.stop.name] if self.stop else Stop.CHOICE
+        return Answer(self.question, prompt_digest(self.prompt), stop, self.generated, self.choice)
 
 
 def write_transcripts(path: Path, transcripts: Sequence[Transcript]) -> None:

@@ -13,18 +13,22 @@ from collections.abc import Mapping
 import msgspec
 
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
-from eval.job import Event, Job
+from eval.job import Audit, Event, Job
 
 
 def answer_jobs(names: Mapping[str, str]) -> None:
     """Answers jobs until the socket, descriptor 0, ends; `names` tells where the paths in jobs are found."""
     from eval.desk import Desk
 
-    jobs: queue.Queue[Job] = queue.Queue(maxsize=1)
+    jobs: queue.Queue[Job | Audit] = queue.Queue(maxsize=1)
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     desk = Desk(_send)
     while True:
-        desk.answer(_renamed(jobs.get(), names))
+        work = jobs.get()
+        if isinstance(work, Audit):
+            desk.answer(msgspec.structs.replace(work, job=_renamed(work.job, names)))
+        else:
+            desk.answer(_renamed(work, names))
 
 
 def _renamed(job: Job, names: Mapping[str, str]) -> Job:
@@ -33,11 +37,11 @@ def _renamed(job: Job, names: Mapping[str, str]) -> Job:
     return msgspec.structs.replace(job, base=names.get(job.base, job.base), adapters=adapters, data_folder=folder)
 
 
-def _read_jobs(jobs: queue.Queue[Job]) -> None:
+def _read_jobs(jobs: queue.Queue[Job | Audit]) -> None:
     """Passes jobs on; a thread of its own, so that the socket's end is noticed in the middle of a job, too."""
     code = 1
     try:
-        decoder = msgspec.msgpack.Decoder(Job)
+        decoder = msgspec.msgpack.Decoder(Job | Audit)
         while True:
             jobs.put(decoder.decode(_read_exactly(payload_length(_read_exactly(LENGTH_BYTES)))))
     except (EOFError, OSError):

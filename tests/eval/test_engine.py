@@ -12,11 +12,12 @@ from eval.demo import catalogue
 from eval.demo.questions import word_prompt, word_questions
 from eval.engine import Engine
 from eval.failing import EvaluationError
-from eval.generation import Generation, StopReason
+from eval.generation import Generation
 from eval.header import read_header
 from eval.memory import ContextPlan, plan_context
 from eval.model import LoadedModel
 from eval.tails import Tail
+from eval.transcripts import StopReason
 from protocol.failures import Failure
 from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, write_adapter
 

@@ -19,8 +19,9 @@ from eval.benchmarks import find
 from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible
 from eval.cores import CoreSlots
 from eval.demo import catalogue
-from eval.job import AdapterFile, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
+from eval.job import AdapterFile, Audited, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
 from eval.sandbox import Sandbox
+from eval.transcripts import Transcript
 from protocol import fingerprint
 from protocol.failures import Failure
 from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, vocabulary, write_llama
@@ -243,10 +244,10 @@ def test_a_child_whose_node_went_away_ends() -> None:
 @given(st.binary(max_size=200))
 def test_whatever_a_child_says_is_an_event_or_refused(data: bytes) -> None:
     with suppress(msgspec.DecodeError):
-        assert isinstance(decode_event(data), Progress | Outcome | JobFailed)
+        assert isinstance(decode_event(data), Progress | Outcome | Audited | JobFailed)
 
 
-GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, None, "e", "h", "fast")
+GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, None, "e", "h", "fast", b"\x00\x02")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +262,9 @@ GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, 
         {"fingerprint": bytes(48)},
         {"tokens_in": -1},
         {"energy_mj": 1 << 60},
+        {"stops": bytes(1)},
+        {"stops": b"\x00\x04"},
+        {"transcripts": (Transcript(4, (1,), 0),)},
     ],
 )
 def test_an_impossible_outcome_is_a_failure_of_the_evaluator(tiny: Path, change: dict[str, object]) -> None:
