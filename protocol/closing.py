@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from protocol.audits import Audited, conclude
-from protocol.counting import Statements, Verdict, decide
+from protocol.counting import Statements, Verdict, decide, is_running
 from protocol.gathering import Gathering
 from protocol.hashing import digest
 from protocol.lifecycle import Event, TaskState, follow
@@ -104,7 +104,7 @@ def _close(state: State, where: Gathering) -> None:
         entries.append(_entry(final, verdict))
         if task.purpose is Purpose.REGULAR:
             state.standings.setdefault(task.subject, Standing()).newest = final.state
-            _take_turn(state, task, final)
+            _take_turn(state, task, final, leaderless=where.plan.leaderless)
         if final.state is TaskState.DONE:
             _score(state, task, verdict, final)
             _put_on_record(state, task, verdict, said)
@@ -132,12 +132,10 @@ def _entry(final: Final, verdict: Verdict) -> tuple[object, ...]:
 
 
 def _final(state: State, task: Task, verdict: Verdict, said: Mapping[bytes, Statements]) -> Final:
-    committed = any(each.commitments for each in said.values())
     opened = follow(None, Event.OPENED if task.assigned else Event.OPENED_SHORT)
     reached = opened
     if task.assigned:
-        running = follow(opened, Event.COMMITTED) if committed else opened
-        reached = follow(running, verdict.event)
+        reached = follow(follow(opened, Event.COMMITTED) if is_running(task, said) else opened, verdict.event)
     return Final(
         task=task.id,
         subject=task.subject,
@@ -160,8 +158,13 @@ def _transcripts(verdict: Verdict, said: Mapping[bytes, Statements]) -> bytes:
     return b"".join(said[account].results[0].result.transcript or b"" for account in verdict.agreeing)
 
 
-def _take_turn(state: State, task: Task, final: Final) -> None:
-    """When the subject is due again: at once after a dispute (with a larger quorum) or where nothing came of it."""
+def _take_turn(state: State, task: Task, final: Final, *, leaderless: bool) -> None:
+    """When the subject is due again: at once after a dispute (with a larger quorum) or where nothing came of it.
+
+    A dispute has three tasks to be settled in: one that expires is spent like one that is split again, so that silence
+    neither brings the smaller quorum back nor keeps the subject before all others. What is WAITING spends none, nor
+    what expires in a leaderless epoch.
+    """
     turn = state.turns.get(task.subject, Turn())
     match final.state:
         case TaskState.DONE:
@@ -178,8 +181,11 @@ def _take_turn(state: State, task: Task, final: Final) -> None:
                 state.models[model] = replace(state.models[model], dormant=True)
         case TaskState.WAITING:
             turn = replace(turn, due_again=True)
-        case _:
-            turn = replace(turn, asked=state.marks, due_again=True)
+        case _:  # EXPIRED
+            disputes = turn.disputes + (turn.disputes > 0 and not leaderless)
+            turn = replace(turn, asked=state.marks, due_again=True, disputes=disputes)
+            if disputes == DISPUTES_UNTIL_ORDINARY:
+                turn = Turn(state.marks, failures=turn.failures)
     state.turns[task.subject] = turn
 
 

@@ -130,6 +130,12 @@ def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) 
     )
 
 
+def is_running(task: Task, statements: Mapping[bytes, Statements]) -> bool:
+    """Whether an assigned runner has committed, and once only: what takes a task from QUEUED to RUNNING."""
+    assigned = (statements.get(account) for account in task.ranking[: task.assigned])
+    return any(said is not None and len(said.commitments) == 1 for said in assigned)
+
+
 def is_firm(task: Task, statements: Mapping[bytes, Statements], dispersion: int) -> bool:
     """Whether a DONE survives the loss of any one account's result."""
     verdict = decide(task, statements, dispersion)

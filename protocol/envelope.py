@@ -138,6 +138,7 @@ def _check_consent(message: Message, signer: bytes, network: bytes) -> None:
         if not verify(message.device, consent_to(network, signer), message.consent):
             raise Rejected(Rejection.BAD_SIGNATURE, "The device did not consent to this account.")
     elif isinstance(message, Succession):
-        wanted = succession_consent(network, signer, message.log_key, message.chain_anchor, message.chain_length)
+        parts = (message.log_key, message.chain_anchor, message.chain_length, message.sequence)
+        wanted = succession_consent(network, signer, *parts)
         if not verify(message.log_key, wanted, message.consent):
             raise Rejected(Rejection.BAD_SIGNATURE, "The new log key did not consent to the succession.")

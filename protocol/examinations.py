@@ -34,10 +34,9 @@ def appeal(state: State, envelope: Envelope, message: Appeal) -> Rejection | Non
         return Rejection.VOID_NOT_DONE
     if message.task in state.standings[final.subject].superseded:
         return Rejection.VOID_SUPERSEDED
-    key = (state.person(account), message.task)
-    if key in state.appeals:
+    if any((mine, message.task) in state.appeals for mine in state.accounts_of(account)):
         return Rejection.VOID_APPEALED
-    state.appeals[key] = state.marks
+    state.appeals[account, message.task] = state.marks
     _add(state, Pending(Purpose.APPEAL, message.task))
     return None
 

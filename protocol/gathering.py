@@ -73,7 +73,9 @@ class Gathering:
                 revealed = tuple(sorted(revealed, key=lambda item: item.id))
             said[account] = Statements(known.commitments, revealed)
             fresh = True
-        self.revealed.setdefault(account, {})[message.commitment, digest] = message.salt
+        mine = self.revealed.setdefault(account, {})
+        fresh = fresh or (message.commitment, digest) not in mine
+        mine[message.commitment, digest] = message.salt
         return None if fresh else Rejection.VOID_DUPLICATE
 
     def unopened(self) -> Iterator[bytes]:

@@ -1,9 +1,10 @@
 """Proposals and ballots: how parameters, benchmarks and tracks change.
 
 A proposal is open for `VOTING` marks. Its weights are frozen when it is made: every person's credit as the last mark
-left it, capped at a twentieth of all; all accounts without attestation together have at most a fifth of the weight,
-where the network asks for attestations. It is adopted if more than two thirds of the weight cast are for it and at
-least a fifth of all weight was cast, and takes effect `NOTICE` marks later. Everything is counted in integers.
+left it, capped at a twentieth of all, and which accounts are whose; all accounts without attestation together have at
+most a fifth of the weight, where the network asks for attestations. It is adopted if more than two thirds of the weight
+cast are for it and at least a fifth of all weight was cast, and takes effect `NOTICE` marks later. Everything is
+counted in integers.
 """
 
 from collections import Counter
@@ -61,29 +62,29 @@ def proposal(state: State, envelope: Envelope, message: Proposal) -> Rejection |
         return account
     if envelope.id in state.motions:
         return Rejection.VOID_DUPLICATE
-    person = state.person(account)
-    if len(state.motions) >= MOST_OPEN or any(motion.person == person for motion in state.motions.values()):
+    mine = state.accounts_of(account)
+    if len(state.motions) >= MOST_OPEN or any(motion.account in mine for motion in state.motions.values()):
         return Rejection.VOID_TOO_MANY
     if reason := _is_possible(state, message):
         return reason
-    state.motions[envelope.id] = Motion(message, person, state.marks, weights(state))
+    state.motions[envelope.id] = Motion(message, account, state.marks, weights(state), voters(state))
     return None
 
 
 def ballot(state: State, envelope: Envelope, message: Ballot) -> Rejection | None:
-    """Fold a ballot: the latest of a person counts."""
+    """Fold a ballot: it replaces the person's last one if it names a later epoch."""
     account = admit(state, envelope.signer, message.epoch, Scope.VOTE)
     if isinstance(account, Rejection):
         return account
     motion = state.motions.get(message.proposal)
     if motion is None or motion.adopted is not None:
         return Rejection.VOID_UNKNOWN_PROPOSAL
-    person = state.person(account)
-    if person not in {known for known, _, _ in motion.weights}:
+    person = dict(motion.voters).get(account)
+    if person is None:
         return Rejection.VOID_NO_SCOPE
     known = state.votes.get((message.proposal, person))
-    if known and known.epoch > message.epoch:
-        return Rejection.VOID_EPOCH_PASSED
+    if known and known.epoch >= message.epoch:
+        return Rejection.VOID_OUT_OF_SEQUENCE
     state.votes[message.proposal, person] = Vote(message.epoch, message.yes)
     return None
 
@@ -96,6 +97,11 @@ def weights(state: State) -> tuple[tuple[bytes, int, bool], ...]:
     attested = set(state.persons.values())
     cap = max(1, sum(credit.values()) // LARGEST_SHARE)
     return tuple((person, min(cap, held), person in attested) for person, held in sorted(credit.items()) if held > 0)
+
+
+def voters(state: State) -> tuple[tuple[bytes, bytes], ...]:
+    """(account, person) of all accounts with credit, in order."""
+    return tuple((key, state.person(key)) for key, account in sorted(state.accounts.items()) if account.credit > 0)
 
 
 def tally(state: State, key: bytes) -> Tally:
@@ -123,7 +129,7 @@ def settle(state: State) -> None:
             for person, _, _ in motion.weights:
                 state.votes.pop((key, person), None)
             if won:
-                state.motions[key] = replace(motion, adopted=now, weights=())
+                state.motions[key] = replace(motion, adopted=now, weights=(), voters=())
             else:
                 del state.motions[key]
         elif motion.adopted is not None and now - motion.adopted >= NOTICE:

@@ -150,8 +150,9 @@ def _succession(state: State, envelope: Envelope, message: Succession) -> Reject
     """
     if envelope.signer not in {state.log_key, state.genesis.recovery_key}:
         return Rejection.VOID_NOT_THE_LOG_KEY
-    if (message.log_key, message.chain_anchor) == (state.log_key, state.last_preimage):
-        return Rejection.VOID_DUPLICATE
+    if message.sequence != state.successions + 1:
+        return Rejection.VOID_OUT_OF_SEQUENCE
+    state.successions = message.sequence
     if envelope.signer == message.log_key == state.log_key and state.opening and state.chain_left:
         state.next_chain = Chain(message.chain_anchor, message.chain_length)
         return None

@@ -74,7 +74,8 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """What a device offers in this epoch: memory and disk in MiB, backends. Renewing it keeps the account's age.
 
     `stamp`: the nonce of a work stamp (see `stamps`), needed from accounts without attestation where the network asks
-    for one. `text`: digest of a text document (see `texts`) with the name that the account goes by.
+    for one. `text`: digest of a text document (see `texts`) with the name that the account goes by. A device has one
+    profile an epoch.
     """
 
     epoch: Epoch
@@ -89,11 +90,13 @@ class Attestation(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed by one of the genesis' attesters: `account` belongs to `person`.
 
     `person` is a salted hash of an identity, the same for all accounts that the attester knows to be one person's; the
-    salt stays with the attester.
+    salt stays with the attester. Of an account's attestations the one of the highest `sequence` holds: what was said
+    before cannot be said again by others.
     """
 
     account: PublicKey
     person: Digest
+    sequence: Small
 
 
 class BenchmarkDefinition(Struct, frozen=True, forbid_unknown_fields=True):
@@ -211,7 +214,7 @@ def questions_digest(questions: tuple[int, ...]) -> bytes:
 
 
 class Rating(Struct, frozen=True, forbid_unknown_fields=True):
-    """A person's stars, 1 to 5, for a model on a track. The latest of a person counts, beside the scores."""
+    """A person's stars, 1 to 5, for a model on a track: the latest count, one an epoch, beside the scores."""
 
     epoch: Epoch
     model: Digest
@@ -273,7 +276,7 @@ class Proposal(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Ballot(Struct, frozen=True, forbid_unknown_fields=True):
-    """For (`yes`) or against a proposal, named by its envelope's id. The latest of a person counts."""
+    """For (`yes`) or against a proposal, named by its envelope's id. The latest of a person counts, one an epoch."""
 
     epoch: Epoch
     proposal: Digest
@@ -289,18 +292,22 @@ class Revocation(Struct, frozen=True, forbid_unknown_fields=True):
 class Succession(Struct, frozen=True, forbid_unknown_fields=True):
     """Signed by the log key or the genesis' recovery key: `log_key` replaces it, with a hash chain of its own.
 
-    `consent` is the new key's signature over `succession_consent`.
+    `consent` is the new key's signature over `succession_consent`. `sequence`: the how-manieth succession of the log
+    this is, from 1, so that each takes effect once.
     """
 
     log_key: PublicKey
     chain_anchor: Digest
     chain_length: Small
     consent: Signature
+    sequence: Small
 
 
-def succession_consent(network: bytes, signer: bytes, log_key: bytes, chain_anchor: bytes, chain_length: int) -> bytes:
+def succession_consent(
+    network: bytes, signer: bytes, log_key: bytes, chain_anchor: bytes, chain_length: int, sequence: int
+) -> bytes:
     """What the new log key signs; `signer` is the key that signs the succession."""
-    return digest("peerboard/succession/1", network, signer, log_key, chain_anchor, chain_length)
+    return digest("peerboard/succession/1", network, signer, log_key, chain_anchor, chain_length, sequence)
 
 
 class Mark(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from protocol import ledger
-from protocol.counting import Statements, Verdict, decide, is_firm, merge
+from protocol.counting import Statements, Verdict, decide, is_firm, is_running, merge
 from protocol.envelope import Envelope
 from protocol.gathering import Gathering
 from protocol.lifecycle import TaskState
@@ -87,8 +87,7 @@ class Overlay:
         statements = self.statements(task)
         dispersion = self._state.parameters.dispersion
         verdict = decide(task, statements, dispersion)
-        committed = any(statements[account].commitments for account in statements)
-        state = TaskState.RUNNING if committed else TaskState.QUEUED
+        state = TaskState.RUNNING if is_running(task, statements) else TaskState.QUEUED
         if not task.assigned:
             state = TaskState.WAITING
         return Provisional(task, state, verdict, is_firm(task, statements, dispersion), statements)

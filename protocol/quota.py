@@ -1,10 +1,13 @@
 """Earn your submit: a registration costs what its account earned by evaluating others' models.
 
 Earned is an assigned or spare result that agrees with a DONE verdict and passes rule 2; nobody evaluates models of
-their own. Of the results earned by the last `norm_window` marks a registration needs, and spends, `norm_required`, or
-as many as there were tasks DONE on others' models while those were fewer. A person registers from one repository once
-in `REPOSITORY_WINDOW` epochs.
+their own. It is at hand from the mark that closes its epoch until the `norm_window`-th mark after that: while
+`norm_window` epochs are open. Of what is at hand a registration needs, and spends, `norm_required`, or as many as there
+were tasks DONE on others' models in the same window (and at hand, `state.WINDOW`) while those were fewer. A person
+registers from one repository once in `REPOSITORY_WINDOW` epochs.
 """
+
+from collections.abc import Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,7 +80,7 @@ def registration(state: State, envelope: Envelope, message: Registration) -> Rej
     state.models[model] = Entry(message.model, tuple(sorted(sponsors)))
     for benchmark in state.benchmarks:
         state.turns.pop(Subject(model, benchmark), None)  # asked from the start, failures forgotten
-    state.submissions[state.person(key), submitted(message.model)] = state.marks
+    state.submissions[key, submitted(message.model)] = state.marks
     _spend(state, key, found.quota.required)
     return None
 
@@ -94,7 +97,9 @@ def explain(state: State, account: bytes, model: Model | None = None) -> Explana
     Without a model: of any model that is new. The first obstacle is the reason that the ledger gives.
     """
     found = quota(state, account)
-    obstacles = [] if model is None else list(_about_the_model(state, account, model))
+    obstacles = list(_about_the_account(state, account))
+    if model is not None:
+        obstacles += _about_the_model(state, account, model)
     if not found.may_register:
         missing = found.required - found.earned
         obstacles.append(
@@ -112,19 +117,30 @@ def explain(state: State, account: bytes, model: Model | None = None) -> Explana
     return Explanation(not obstacles, found, tuple(obstacles), expiring)
 
 
+def _about_the_account(state: State, account: bytes) -> Iterator[Obstacle]:
+    if state.halted is not None:
+        yield Obstacle(Rejection.VOID_NEWER_VERSION, Rejection.VOID_NEWER_VERSION.sentence)
+    if account not in state.devices.values():
+        reason = Rejection.VOID_NOT_DELEGATED
+        yield Obstacle(reason, "No device speaks for this account: its delegation is not in the log, or was revoked.")
+    if state.opening is None:
+        yield Obstacle(Rejection.VOID_NO_OPEN_EPOCH, "The network has not begun: its first mark is to come.", marks=1)
+
+
 def _about_the_model(state: State, account: bytes, model: Model) -> list[Obstacle]:
     obstacles = []
     known = state.models.get(model.id)
     if known and not known.dormant:
         reason = Rejection.VOID_ALREADY_REGISTERED
         obstacles.append(Obstacle(reason, "These bytes are on the board already, whoever registered them."))
-    last = state.submissions.get((state.person(account), submitted(model)))
-    if last is not None and state.marks - last < REPOSITORY_WINDOW:
+    repository = submitted(model)
+    last = max(state.submissions.get((mine, repository), -REPOSITORY_WINDOW) for mine in state.accounts_of(account))
+    if state.marks - last < REPOSITORY_WINDOW:
         marks = REPOSITORY_WINDOW - (state.marks - last)
         obstacles.append(
             Obstacle(
                 Rejection.VOID_SAME_REPOSITORY,
-                f"A model from {submitted(model)} was registered {state.marks - last} epochs ago: the next one "
+                f"A model from {repository} was registered {state.marks - last} epochs ago: the next one "
                 f"counts in {marks}.",
                 marks=marks,
             )
@@ -144,8 +160,8 @@ def _required(state: State, account: bytes) -> int:
     person = state.person(account)
     for finals in reversed(state.verdicts):
         for final in finals:
-            if done == required:
-                return required
+            if done == required or state.marks - final.closed_by > state.parameters.norm_window:
+                return done
             if final.state is TaskState.DONE:
                 sponsors = state.models[final.subject.model].sponsors
                 done += all(state.person(sponsor) != person for sponsor in sponsors)

@@ -1,6 +1,6 @@
 """Stars: what people think of a model on a track, shown beside the scores and never mixed into them.
 
-The latest rating of a person counts.
+The latest rating of a person counts: the one that names the latest epoch, one an epoch.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from protocol.tiers import Scope, admit
 
 
 def rating(state: State, envelope: Envelope, message: Rating) -> Rejection | None:
-    """Fold a rating."""
+    """Fold a rating: it replaces the person's last one if it names a later epoch."""
     account = admit(state, envelope.signer, message.epoch, Scope.RATE)
     if isinstance(account, Rejection):
         return account
@@ -23,8 +23,8 @@ def rating(state: State, envelope: Envelope, message: Rating) -> Rejection | Non
         return Rejection.VOID_UNKNOWN_TRACK
     key = (message.model, message.track, state.person(account))
     known = state.ratings.get(key)
-    if known and known.epoch > message.epoch:
-        return Rejection.VOID_EPOCH_PASSED
+    if known and known.epoch >= message.epoch:
+        return Rejection.VOID_OUT_OF_SEQUENCE
     state.ratings[key] = Rated(message.epoch, message.stars)
     return None
 
@@ -41,8 +41,9 @@ def tracks(state: State) -> dict[str, tuple[bytes, ...]]:
 def stars(state: State) -> Mapping[tuple[bytes, str], tuple[int, ...]]:
     """By model and track: how many people gave 1, 2, 3, 4 and 5 stars."""
     counts: dict[tuple[bytes, str], list[int]] = {}
+    attested = set(state.persons.values())
     for (model, track, person), rated in state.ratings.items():
-        if person in state.persons:
-            continue  # an account that rated before its attestation: its person rates now
+        if person in state.persons or (person not in attested and person not in state.accounts):
+            continue  # whoever rated is somebody else since: an attestation came, or was corrected
         counts.setdefault((model, track), [0] * 5)[rated.stars - 1] += 1
     return {key: tuple(given) for key, given in sorted(counts.items())}

@@ -27,6 +27,8 @@ class Rejection(StrEnum):
     VOID_ALREADY_DELEGATED = "void_already_delegated"
     VOID_NOT_THE_LOG_KEY = "void_not_the_log_key"
     VOID_EPOCH_PASSED = "void_epoch_passed"
+    VOID_EPOCH_AHEAD = "void_epoch_ahead"
+    VOID_OUT_OF_SEQUENCE = "void_out_of_sequence"
     VOID_WRONG_PREIMAGE = "void_wrong_preimage"
     VOID_WRONG_STATE = "void_wrong_state"
     VOID_OTHER_GROUND = "void_other_ground"
@@ -79,6 +81,8 @@ _SENTENCES: dict[Rejection, str] = {
     Rejection.VOID_ALREADY_DELEGATED: "The device belongs to an account already.",
     Rejection.VOID_NOT_THE_LOG_KEY: "Only the network's log key may sign this.",
     Rejection.VOID_EPOCH_PASSED: "The epoch is past: marks open later ones, and messages are of the open one.",
+    Rejection.VOID_EPOCH_AHEAD: "The epoch lies further ahead than work can go on without a mark.",
+    Rejection.VOID_OUT_OF_SEQUENCE: "It does not follow what was said before: one as new is there, or one is missing.",
     Rejection.VOID_WRONG_PREIMAGE: "The mark does not reveal the next preimage of the hash chain.",
     Rejection.VOID_WRONG_STATE: "The mark names another state than the log before it gives.",
     Rejection.VOID_OTHER_GROUND: "The message stands on another ground than the log's.",

@@ -107,15 +107,18 @@ class Pending(Struct, frozen=True, order=True):
 
 
 class Motion(Struct, frozen=True):
-    """A proposal under vote. `weights`: credit by person, frozen at the basis, whether the person is attested with it.
+    """A proposal under vote, made by `account`. `weights`: by person, credit and whether attested, frozen at the basis.
 
-    `opened`: count of marks. `adopted`: the count of marks at which the vote was won; it takes effect after the notice.
+    `voters`: the accounts with credit then, each with its person then: who is whose is frozen with the weights, so that
+    a later attestation gives nobody a second vote and takes nobody's. `opened`: count of marks. `adopted`: the count of
+    marks at which the vote was won; it takes effect after the notice.
     """
 
     proposal: Proposal
-    person: bytes
+    account: bytes
     opened: int
     weights: tuple[tuple[bytes, int, bool], ...]
+    voters: tuple[tuple[bytes, bytes], ...]
     adopted: int | None = None
 
 
@@ -152,6 +155,8 @@ class State:
     chain_left: int
     next_chain: Chain | None = None
     """Begins behind the next mark."""
+    successions: int = 0
+    """How many there were: each names the next number."""
     frontier: Frontier = field(default_factory=Frontier)
     marks: int = 0
     halted: int | None = None
@@ -161,6 +166,8 @@ class State:
     revoked: Table[bytes, bytes] = field(default_factory=Table)
     persons: Table[bytes, bytes] = field(default_factory=Table)
     """By attested account: its person."""
+    attestations: Table[bytes, int] = field(default_factory=Table)
+    """By attested account: the sequence number of the attestation that holds."""
     accounts: Table[bytes, Account] = field(default_factory=Table)
     models: Table[bytes, Entry] = field(default_factory=Table)
     benchmarks: Table[bytes, Benchmark] = field(default_factory=Table)
@@ -174,12 +181,12 @@ class State:
     pools: Table[bytes, Pool] = field(default_factory=Table)
     turns: Table[Subject, Turn] = field(default_factory=Table)
     submissions: Table[tuple[bytes, str], int] = field(default_factory=Table)
-    """By person and repository: the mark count of the last registration that counted."""
+    """By account and repository: the mark count of the last registration that counted."""
     appeals: Table[tuple[bytes, bytes], int] = field(default_factory=Table)
-    """By person and task: the mark count of the appeal."""
+    """By account and task: the mark count of the appeal."""
     motions: Table[bytes, Motion] = field(default_factory=Table)
     votes: Table[tuple[bytes, bytes], Vote] = field(default_factory=Table)
-    """By motion and person."""
+    """By motion and person, as of its voters."""
     ratings: Table[tuple[bytes, str, bytes], Rated] = field(default_factory=Table)
     """By model, track and person."""
     pending: tuple[Pending, ...] = ()
@@ -203,6 +210,13 @@ class State:
         """The person to whom the account is attested; an account without attestation is its own person."""
         return self.persons.get(account, account)
 
+    def accounts_of(self, account: bytes) -> tuple[bytes, ...]:
+        """The account and all others of its person."""
+        person = self.persons.get(account)
+        if person is None:
+            return (account,)
+        return tuple(other for other, known in self.persons.items() if known == person)
+
     def digest(self) -> bytes:
         """32 bytes for everything that later entries may depend on; what the next mark must carry.
 
@@ -219,6 +233,7 @@ class State:
             self.last_preimage,
             self.chain_left,
             self.next_chain,
+            self.successions,
             self.pending,
             self.history,
             tuple(
@@ -227,6 +242,7 @@ class State:
                     self.devices,
                     self.revoked,
                     self.persons,
+                    self.attestations,
                     self.accounts,
                     self.models,
                     self.benchmarks,

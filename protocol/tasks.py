@@ -38,7 +38,7 @@ class Turn(Struct, frozen=True):
     """When a subject was asked last (count of marks, -1 for never) and what its next task must be like.
 
     `due_again`: its last task ended without a verdict, so it goes before others. `quorum`: K of its next task.
-    `disputes`: DISPUTED verdicts in a row. `failures`: FAILED verdicts in a row.
+    `disputes`: tasks in a row that did not settle a dispute. `failures`: FAILED verdicts in a row.
     """
 
     asked: int = -1

@@ -10,6 +10,7 @@ import enum
 from msgspec import Struct
 
 from protocol.audits import Conclusion
+from protocol.people import untimely
 from protocol.rejections import Rejection
 from protocol.state import State
 
@@ -62,15 +63,13 @@ def scopes_of(state: State, account: bytes) -> frozenset[Scope]:
 def admit(state: State, device: bytes, epoch: int, scope: Scope | None) -> bytes | Rejection:
     """The account for which the device speaks, if it may do this and said so for now; else the reason why not.
 
-    For now: the message names the opened epoch, the one before it (it was under way when the mark came), or a
-    leaderless one after it. So nobody can repeat a message that was VOID when its author no longer means it.
+    For now: see `people.untimely`.
     """
     account = state.devices.get(device)
     if account is None:
         return Rejection.VOID_NOT_DELEGATED
-    opening = state.opening
-    if opening is None:
+    if state.opening is None:
         return Rejection.VOID_NO_OPEN_EPOCH
-    if not opening.epoch - 1 <= epoch <= opening.epoch + opening.parameters.leaderless_max:
-        return Rejection.VOID_EPOCH_PASSED
+    if reason := untimely(state, epoch):
+        return reason
     return account if scope is None or scope in scopes_of(state, account) else Rejection.VOID_NO_SCOPE

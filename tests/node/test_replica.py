@@ -93,7 +93,7 @@ async def test_epoch_zero_is_an_epoch(replica: Replica) -> None:
 async def test_what_was_void_may_be_sent_again_after_the_next_mark(replica: Replica) -> None:
     replica.extend([delegation(), profile(0)])
     mark(replica, 0)
-    stranger = seal(DEVICE, NETWORK, Attestation(ACCOUNT.public, b"p" * 32))
+    stranger = seal(DEVICE, NETWORK, Attestation(ACCOUNT.public, b"p" * 32, 0))
     assert replica.extend([stranger]) == [Rejection.VOID_NOT_AN_ATTESTER]
     assert not replica.take(stranger)
     mark(replica, 1)

@@ -96,7 +96,8 @@ class World:
     def attest(self, person: str, *names: str) -> None:
         """All these accounts are one person's."""
         for name in names:
-            message = Attestation(self.account(name).public, sha("person", person))
+            account = self.account(name).public
+            message = Attestation(account, sha("person", person), self.state.attestations.get(account, -1) + 1)
             self.log(seal(self.attester, self.genesis.id, message))
 
     def mark(self, epoch: int) -> Rejection | None:

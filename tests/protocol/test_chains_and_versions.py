@@ -26,9 +26,9 @@ NEWER = epochs.hash_chain(b"m" * 32, 10)
 def succeed(world: World, chain: list[bytes], signer: PrivateKey | None = None) -> Any:
     """The log's own key anchors another chain."""
     key, signer = world.log_key, signer or world.log_key
-    length = len(chain) - 1
-    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, chain[-1], length))
-    message = Succession(key.public, chain[-1], length, consent)
+    length, sequence = len(chain) - 1, world.state.successions + 1
+    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, chain[-1], length, sequence))
+    message = Succession(key.public, chain[-1], length, consent, sequence)
     return world.log(seal(signer, world.genesis.id, message))
 
 

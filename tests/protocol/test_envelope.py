@@ -113,10 +113,10 @@ def test_a_device_has_to_consent() -> None:
 
 def test_a_new_log_key_has_to_consent_to_its_chain() -> None:
     new = PrivateKey(b"e" * 32)
-    consent = new.sign(succession_consent(NETWORK, KEY.public, new.public, b"a" * 32, 100))
-    good = Succession(new.public, b"a" * 32, 100, consent)
+    consent = new.sign(succession_consent(NETWORK, KEY.public, new.public, b"a" * 32, 100, 1))
+    good = Succession(new.public, b"a" * 32, 100, consent, 1)
     assert open_envelope(seal(KEY, NETWORK, good).data, NETWORK).message == good
-    for other in (replace(good, chain_length=101), replace(good, chain_anchor=b"b" * 32)):
+    for other in (replace(good, chain_length=101), replace(good, chain_anchor=b"b" * 32), replace(good, sequence=2)):
         with pytest.raises(Rejected) as refused:
             open_envelope(seal(KEY, NETWORK, other).data, NETWORK)
         assert refused.value.reason is Rejection.BAD_SIGNATURE

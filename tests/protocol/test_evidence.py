@@ -135,8 +135,8 @@ def test_a_fork_needs_no_common_prefix(world: World) -> None:
 
 
 def succession(world: World, signer: PrivateKey, key: PrivateKey) -> bytes:
-    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, bytes(32), 9))
-    return seal(signer, world.genesis.id, Succession(key.public, bytes(32), 9, consent)).data
+    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, bytes(32), 9, 1))
+    return seal(signer, world.genesis.id, Succession(key.public, bytes(32), 9, consent, 1)).data
 
 
 def test_successions_lead_from_the_genesis_to_another_log_key(world: World) -> None:

@@ -109,7 +109,7 @@ def test_answers_that_were_there_before_hold_again() -> None:
     ("change", "reason"),
     [
         ({"task": bytes(32)}, Rejection.VOID_NOT_DONE),
-        ({"epoch": 7000}, Rejection.VOID_EPOCH_PASSED),
+        ({"epoch": 7000}, Rejection.VOID_EPOCH_AHEAD),
     ],
 )
 def test_an_appeal_is_against_a_verdict_and_for_now(world: World, change: dict[str, Any], reason: Rejection) -> None:
@@ -131,6 +131,8 @@ def test_one_appeal_a_person_and_task_and_only_with_the_scope(world: World) -> N
     assert world.log(world.seal(first, appeal)) is None
     assert world.log(world.seal(second, appeal)) is Rejection.VOID_APPEALED
     assert world.log(world.seal(other, appeal)) is None
+    world.attest("three", other, "newcomer")
+    assert world.log(world.seal(other, appeal)) is Rejection.VOID_APPEALED, "an attestation forgets no appeal"
     assert len(world.state.pending) == 1, "two appeals in one epoch are one task"
 
 

@@ -119,9 +119,38 @@ def test_a_person_has_one_open_proposal_and_the_latest_ballot_counts(world: Worl
     assert world.log(envelope) is Rejection.VOID_DUPLICATE
     vote(world, envelope, ["p1"])
     assert governance.tally(world.state, envelope.id).yes > 0
+    taken_back = world.seal("p1", Ballot(0, envelope.id, False))
+    assert world.log(taken_back) is Rejection.VOID_OUT_OF_SEQUENCE, "one an epoch, so that none is said again by others"
+    world.mark(1)
     vote(world, envelope, ["p1"], yes=False)
     found = governance.tally(world.state, envelope.id)
     assert (found.yes, found.no * 30) == (0, found.all)
+    assert world.log(world.seal("p1", Ballot(0, envelope.id, True))) is Rejection.VOID_OUT_OF_SEQUENCE
+    assert governance.tally(world.state, envelope.id) == found
+
+
+def test_who_is_whose_is_frozen_with_the_weights(world: World) -> None:
+    """Attestations that come, or are corrected, while a proposal is open give nobody a vote and take nobody's."""
+    world.attest("pair", "p1", "p2")
+    world.mark(1)
+    envelope = propose(world, RAISE)
+    vote(world, envelope, ["p1", "p3"])
+    before = governance.tally(world.state, envelope.id)
+    assert before == governance.Tally(25_000, 0, 295_000), "a pair of accounts at a twentieth of all, and one"
+    world.attest("three", "p3")
+    world.attest("other", "p1")  # the attester was mistaken: it is not p2's
+    assert governance.tally(world.state, envelope.id) == before
+    for name in ("p1", "p2", "p3"):
+        again = world.seal(name, Ballot(1, envelope.id, True))
+        assert world.log(again) is Rejection.VOID_OUT_OF_SEQUENCE, "of the person of then"
+    world.attest("four", "p4", "p5")
+    vote(world, envelope, ["p4", "p5"])
+    found = governance.tally(world.state, envelope.id)
+    assert found == replace(before, yes=45_000), "who became one person still has both weights, and no more"
+    assert world.log(world.seal("p0", replace(RAISE, epoch=1, text=bytes(32)))) is Rejection.VOID_TOO_MANY
+    world.attest("zero", "p0", "p9")
+    assert world.log(world.seal("p9", replace(RAISE, epoch=1))) is Rejection.VOID_TOO_MANY, "p0's is open"
+    assert world.refold().parameters == world.state.parameters
 
 
 def test_weights_are_frozen_when_the_proposal_is_made(world: World) -> None:
@@ -152,7 +181,7 @@ def test_all_without_attestation_have_at_most_a_fifth(people: list[tuple[int, bo
         chain_left=0,
     )
     weights = tuple((bytes([n]), weight, attested) for n, (weight, attested, _) in enumerate(people))
-    state.motions[b"m"] = Motion(RAISE, b"", 0, weights)
+    state.motions[b"m"] = Motion(RAISE, b"", 0, weights, ())
     for number, (_, _, yes) in enumerate(people):
         if yes is not None:
             state.votes[b"m", bytes([number])] = Vote(0, yes)
@@ -191,8 +220,11 @@ def test_benchmarks_come_and_go(world: World) -> None:
 def test_the_latest_stars_of_a_person_count(world: World) -> None:
     model = world.genesis.models[0].id
     world.attest("one", "p0", "p1")
-    for name, stars in (("p0", 5), ("p1", 2), ("p2", 4), ("p2", 4)):
-        assert world.log(world.seal(name, Rating(0, model, "maths", stars))) is None
+    for epoch, name, stars in ((0, "p0", 5), (1, "p1", 2), (0, "p2", 4), (2, "p2", 4)):
+        assert world.log(world.seal(name, Rating(epoch, model, "maths", stars))) is None
+    for epoch, name in ((0, "p0"), (1, "p0"), (1, "p1"), (2, "p2")):
+        again = world.seal(name, Rating(epoch, model, "maths", 1))
+        assert world.log(again) is Rejection.VOID_OUT_OF_SEQUENCE, "nothing old is said again"
     assert ratings.stars(world.state) == {(model, "maths"): (0, 1, 0, 1, 0)}
     assert world.log(world.seal("p3", Rating(0, bytes(32), "maths", 1))) is Rejection.VOID_UNKNOWN_MODEL
     assert world.log(world.seal("p3", Rating(0, model, "poetry", 1))) is Rejection.VOID_UNKNOWN_TRACK
@@ -207,6 +239,10 @@ def test_an_account_that_rated_before_its_attestation_is_not_counted_twice(world
     world.attest("one", "p0")
     world.log(world.seal("p0", Rating(0, model, "maths", 5)))
     assert ratings.stars(world.state) == {(model, "maths"): (0, 0, 0, 0, 1)}
+    world.attest("another", "p0")
+    assert ratings.stars(world.state) == {}, "the person of before has no account: it was a mistake"
+    world.log(world.seal("p0", Rating(0, model, "maths", 3)))
+    assert ratings.stars(world.state) == {(model, "maths"): (0, 0, 1, 0, 0)}
 
 
 @given(st.integers(0, 20_000), st.integers(0, 100))

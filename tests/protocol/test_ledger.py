@@ -325,3 +325,94 @@ def test_looking_at_an_epoch_changes_nothing(world: World) -> None:
         assert looker.digest() == world.state.digest() == world.refold().digest()
     assert [finals[0].epoch for finals in world.state.verdicts] == [0, 1, 2, 3, 4, 5]
     assert {final.state for finals in list(world.state.verdicts)[1:4] for final in finals} == {TaskState.EXPIRED}
+
+
+def disputed_then(world: World, people: list[str], what: list[str]) -> list[tuple[int, bool, int]]:
+    """What each epoch was like: three camps, silence, or agreement; the turn's K, whether due again, disputes."""
+    turns = []
+    for epoch, happens in enumerate(what):
+        world.mark(epoch)
+        (subject,) = world.state.opening.subjects
+        names = {world.account(name).public: name for name in people}
+        ranked = [names[account] for account in next(iter(world.plan(epoch).tasks.values())).ranking]
+        camps = {name: f"camp {place % 3}" for place, name in enumerate(ranked)} if happens == "split" else {}
+        commitments, results = world.statements(world.plan(epoch), people, camps)
+        if happens != "silence":
+            world.log(*commitments, *results)
+        world.log(*(world.seal(name, Profile(epoch + 1, 4096, 1024, ("cpu",))) for name in people))
+        turn = world.state.turns.get(subject)
+        turns.append((turn.quorum, turn.due_again, turn.disputes) if turn else (0, False, 0))
+    world.mark(len(what))
+    turn = world.state.turns[subject]
+    return [*turns[1:], (turn.quorum, turn.due_again, turn.disputes)]
+
+
+@pytest.mark.parametrize(
+    ("what", "turns"),
+    [
+        (["silence", "silence", "split"], [(0, True, 0), (0, True, 0), (4, True, 1)]),
+        (["split", "silence", "silence"], [(4, True, 1), (4, True, 2), (0, False, 0)]),
+        (["split", "silence", "split"], [(4, True, 1), (4, True, 2), (0, False, 0)]),
+        (["split", "split", "silence"], [(4, True, 1), (5, True, 2), (0, False, 0)]),
+        (["split", "silence", "agree"], [(4, True, 1), (4, True, 2), (0, False, 0)]),
+    ],
+)
+def test_silence_neither_ends_a_dispute_nor_lets_it_go_on_for_ever(
+    new_world: NewWorld, what: list[str], turns: list[tuple[int, bool, int]]
+) -> None:
+    world = new_world(models=1)
+    people = [f"p{n}" for n in range(12)]
+    world.join(*people)
+    assert disputed_then(world, people, what) == turns
+
+
+def test_a_dispute_waits_through_an_outage(new_world: NewWorld) -> None:
+    world = new_world(models=1)
+    people = [f"p{n}" for n in range(12)]
+    world.join(*people)
+    disputed_then(world, people, ["split"])
+    for epoch in (9, 19):  # in the leaderless epochs nobody works, and in the marked one nobody either
+        world.mark(epoch)
+    (turn,) = world.state.turns.values()
+    assert (turn.quorum, turn.due_again, turn.disputes) == (4, True, 2), "one marked epoch, eighteen leaderless ones"
+
+
+def test_a_task_runs_once_an_assigned_runner_has_committed_and_once_only(new_world: NewWorld) -> None:
+    world = new_world(models=1)
+    people = [f"p{n}" for n in range(9)]
+    world.join(*people)
+    world.mark(0)
+    (task,) = world.plan(0).tasks.values()
+    names = {world.account(name).public: name for name in people}
+    first, spare = names[task.ranking[0]], names[task.ranking[task.assigned]]
+    by_name = {}
+    for name in (first, spare):
+        (by_name[name],), _ = world.statements(world.plan(0), [name])
+    again = world.seal(first, replace(by_name[first].message, digest=bytes(32)))
+    overlay = Overlay(world.state)
+    shown = [overlay.provisional(task).state]
+    for envelope in (by_name[spare], by_name[first], again):
+        assert overlay.add(envelope) is None
+        shown.append(overlay.provisional(task).state)
+    assert shown == [TaskState.QUEUED, TaskState.QUEUED, TaskState.RUNNING, TaskState.QUEUED]
+    world.log(by_name[spare])
+    world.mark(1)
+    assert states(world) == [[TaskState.EXPIRED]]
+
+
+def test_a_third_result_is_void_only_where_it_changes_nothing(world: World) -> None:
+    """Two different results are as bad as ten; which salts were revealed is a set nevertheless."""
+    world.mark(0)
+    commitments, results = world.statements(world.plan(0), ["ada"])
+    world.log(*commitments)
+    good = results[0].message
+    others = [world.seal("ada", replace(good, salt=bytes([n]) * 32)) for n in (1, 2, 3)]
+    assert world.log(*others) is None
+    digest = world.state.digest()
+    salts = dict(world.state.gatherings[0].salts())
+    for entry in (*others, commitments[0]):
+        assert world.log(entry) is Rejection.VOID_DUPLICATE
+        assert dict(world.state.gatherings[0].salts()) == salts
+    assert world.state.digest() != digest, "only the log has grown"
+    assert world.log(results[0]) is None, "it opens what was committed to, and moves the beacon"
+    assert dict(world.state.gatherings[0].salts()) != salts

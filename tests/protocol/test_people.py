@@ -73,11 +73,26 @@ def test_a_device_that_joins_later_speaks_from_the_next_mark_on(world: World) ->
 
 
 def test_attesters_are_named_by_the_genesis(world: World) -> None:
-    message = Attestation(world.account("ada").public, b"p" * 32)
+    message = Attestation(world.account("ada").public, b"p" * 32, 0)
     assert world.log(world.seal("ben", message)) is Rejection.VOID_NOT_AN_ATTESTER
     assert world.log(seal(world.attester, world.genesis.id, message)) is None
-    assert world.log(seal(world.attester, world.genesis.id, message)) is Rejection.VOID_DUPLICATE
     assert world.state.person(world.account("ada").public) == b"p" * 32
+
+
+def test_an_attestation_that_was_corrected_cannot_be_said_again(world: World) -> None:
+    ada = world.account("ada").public
+    said = [Attestation(ada, bytes([person]) * 32, sequence) for person, sequence in ((1, 0), (2, 5), (3, 5), (1, 4))]
+    wrong, right, rival, skipped = (seal(world.attester, world.genesis.id, message) for message in said)
+    assert world.log(wrong) is None
+    assert world.log(right) is None
+    for entry in (wrong, right, rival, skipped):
+        assert world.log(entry) is Rejection.VOID_OUT_OF_SEQUENCE
+        assert world.state.person(ada) == b"\x02" * 32
+    assert world.log(seal(world.attester, world.genesis.id, replace(said[0], sequence=6))) is None
+    assert world.state.person(ada) == b"\x01" * 32
+    other = replace(said[0], account=world.account("ben").public)
+    assert world.log(seal(world.attester, world.genesis.id, other)) is None, "each account has numbers of its own"
+    assert world.refold().digest() == world.state.digest()
 
 
 def test_of_one_person_one_account_is_asked(world: World) -> None:
@@ -121,9 +136,46 @@ def test_a_profile_without_attestation_needs_a_stamp_where_the_network_asks_for_
     assert stamps.is_stamped(world.genesis.id, device, 0, None, 0)
 
 
+def test_a_profile_is_of_an_epoch_that_is_open_or_may_open(new_world: NewWorld) -> None:
+    world = new_world(parameters=replace(DEMO, leaderless_max=3))
+    world.join(*PEOPLE, epoch=9)
+    assert world.mark(10) is None
+    said = [(name, Profile(epoch, 4096, 1024, ())) for name, epoch in (("ada", 8), ("ben", 14), ("cleo", 13))]
+    assert [world.log(world.seal(*one)) for one in said] == [
+        Rejection.VOID_EPOCH_PASSED,
+        Rejection.VOID_EPOCH_AHEAD,
+        None,
+    ]
+    world.join("gus", epoch=9)  # under way when the mark came
+    assert world.voids[-1] is None
+
+
+def test_a_device_has_one_profile_an_epoch_so_that_each_costs_a_stamp(world: World) -> None:
+    world.mark(0)
+    one, other = (world.seal("ada", Profile(1, 4096, disk, ("cpu",))) for disk in (2048, 1024))
+    assert world.log(one) is None
+    assert world.log(other) is Rejection.VOID_OUT_OF_SEQUENCE
+    assert world.log(world.seal("ada", Profile(0, 4096, 512, ("cpu",)))) is Rejection.VOID_OUT_OF_SEQUENCE
+    (known,) = world.state.accounts[world.account("ada").public].devices
+    assert known.profile.disk == 2048
+    assert world.log(world.seal("ada", Profile(2, 4096, 512, ("cpu",)))) is None
+
+
+def test_a_clock_far_ahead_before_the_first_mark_locks_nobody_out(world: World) -> None:
+    ahead = world.seal("ada", Profile(1_000_000, 4096, 2048, ("cpu",)))
+    assert world.log(ahead) is None, "no rule knows the epoch yet"
+    assert world.log(world.seal("ada", Profile(5, 4096, 1024, ("cpu",)))) is Rejection.VOID_OUT_OF_SEQUENCE
+    world.mark(0)
+    assert world.log(ahead) is Rejection.VOID_EPOCH_AHEAD
+    assert world.log(world.seal("ada", Profile(0, 4096, 1024, ("cpu",)))) is None
+    assert world.log(ahead) is Rejection.VOID_EPOCH_AHEAD
+    world.mark(1)
+    assert world.account("ada").public in world.state.opening.alive
+
+
 def test_the_same_profile_again_is_no_new_sign_of_life(world: World) -> None:
     world.mark(0)
-    again = world.seal("ada", Profile(0, 4096, 2048, ("cpu",)))
+    again = world.seal("ada", Profile(1, 4096, 2048, ("cpu",)))
     assert world.log(again) is None
     world.mark(1)
     assert world.log(again) is Rejection.VOID_DUPLICATE
@@ -131,10 +183,12 @@ def test_the_same_profile_again_is_no_new_sign_of_life(world: World) -> None:
     assert world.account("ada").public not in world.state.opening.alive
 
 
-def successor(world: World, signer: PrivateKey) -> tuple[PrivateKey, list[bytes], Envelope]:
-    key, chain = PrivateKey(b"n" * 32), epochs.hash_chain(b"d" * 32, 10)
-    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, chain[-1], 10))
-    return key, chain, seal(signer, world.genesis.id, Succession(key.public, chain[-1], 10, consent))
+def successor(
+    world: World, signer: PrivateKey, sequence: int = 1, seed: bytes = b"n"
+) -> tuple[PrivateKey, list[bytes], Envelope]:
+    key, chain = PrivateKey(seed * 32), epochs.hash_chain(seed * 32, 10)
+    consent = key.sign(succession_consent(world.genesis.id, signer.public, key.public, chain[-1], 10, sequence))
+    return key, chain, seal(signer, world.genesis.id, Succession(key.public, chain[-1], 10, consent, sequence))
 
 
 @pytest.mark.parametrize("signed_by", ["log_key", "recovery_key"])
@@ -154,6 +208,23 @@ def test_a_succession_replaces_key_and_chain(world: World, signed_by: str) -> No
     assert world.log(seal(key, world.genesis.id, ledger.next_mark(world.state, 20, bytes(32)))) is (
         Rejection.VOID_WRONG_PREIMAGE
     )
+
+
+def test_an_old_succession_does_not_bring_a_replaced_key_back(world: World) -> None:
+    stolen, chain, first = successor(world, world.recovery_key)
+    fresh, _, second = successor(world, world.recovery_key, 2, b"f")
+    _, _, rival = successor(world, world.recovery_key, 2, b"x")
+    assert world.log(second) is Rejection.VOID_OUT_OF_SEQUENCE, "one is missing"
+    assert world.log(first) is None
+    assert world.log(second) is None
+    for entry in (first, second, rival):
+        before = world.state.digest()
+        assert world.log(entry) is Rejection.VOID_OUT_OF_SEQUENCE
+        assert world.state.log_key == fresh.public
+        assert world.state.digest() != before, "only the log has grown"
+    forged = ledger.next_mark(world.state, 0, chain[0])
+    assert world.log(seal(stolen, world.genesis.id, forged)) is Rejection.VOID_NOT_THE_LOG_KEY
+    assert world.refold().digest() == world.state.digest()
 
 
 def test_nobody_else_replaces_the_log_key(world: World) -> None:

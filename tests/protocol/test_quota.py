@@ -130,3 +130,65 @@ def test_old_words_cannot_be_repeated_by_others(world: World) -> None:
     world.mark(1)
     world.mark(2)
     assert world.log(stale) is Rejection.VOID_EPOCH_PASSED
+
+
+def test_an_attestation_that_comes_later_forgets_no_registration(new_world: NewWorld) -> None:
+    world = new_world(models=3, parameters=replace(DEMO, norm_required=1))
+    world.join(*PEOPLE)
+    for epoch in range(3):
+        world.epoch(epoch, PEOPLE)
+    world.mark(3)
+    assert register(world, "ada", model(1, "same/place")) is None
+    world.attest("one", "ada", "ben")
+    for name in ("ada", "ben"):
+        assert register(world, name, model(2, "same/place")) is Rejection.VOID_SAME_REPOSITORY
+    assert register(world, "cleo", model(2, "same/place")) is None
+
+
+def test_the_window_is_the_same_for_what_was_earned_and_for_what_there_was_to_earn(new_world: NewWorld) -> None:
+    world = new_world(models=1, parameters=replace(DEMO, norm_required=9, norm_window=2))
+    world.join(*PEOPLE)
+    ada = world.account("ada").public
+    found = []
+    for epoch in range(5):
+        world.epoch(epoch, PEOPLE)
+        found.append((quota(world.state, ada).earned, quota(world.state, ada).required))
+    assert found == [(0, 0), (1, 1), (2, 2), (2, 2), (2, 2)]
+    for epoch, left in ((5, 2), (6, 1), (7, 0)):
+        world.mark(epoch)
+        assert (quota(world.state, ada).earned, quota(world.state, ada).required) == (left, left)
+
+
+def test_people_are_told_of_whatever_stands_in_the_way(world: World) -> None:
+    """Before the first mark, without a device, with old bytes, with nothing earned: each by itself, and all of it."""
+    ada, stranger = world.account("ada").public, world.account("stranger").public
+
+    def reasons(account: bytes, what: Model | None = None) -> list[tuple[Rejection, int | None]]:
+        found = explain(world.state, account, what)
+        assert found.counts == (not found.obstacles)
+        assert all(obstacle.sentence for obstacle in found.obstacles)
+        return [(obstacle.reason, obstacle.marks) for obstacle in found.obstacles]
+
+    assert reasons(ada) == [(Rejection.VOID_NO_OPEN_EPOCH, 1)]
+    world.mark(0)
+    assert reasons(ada) == []
+    on_board = world.genesis.models[0]
+    assert reasons(ada, on_board) == [(Rejection.VOID_ALREADY_REGISTERED, None)]
+    world.log(*(statement for part in world.statements(world.plan(0), PEOPLE[1:]) for statement in part))
+    world.mark(1)
+    assert reasons(ada) == [(Rejection.VOID_QUOTA, 1)]
+    assert reasons(stranger, on_board) == [
+        (Rejection.VOID_NOT_DELEGATED, None),
+        (Rejection.VOID_ALREADY_REGISTERED, None),
+        (Rejection.VOID_QUOTA, 1),
+    ]
+    assert reasons(world.account("ben").public) == []
+    assert world.log(world.seal("ben", Registration(model(1, on_board.base.repository), 1))) is None
+    assert reasons(world.account("ben").public, model(2, on_board.base.repository)) == [
+        (Rejection.VOID_SAME_REPOSITORY, 24),
+        (Rejection.VOID_QUOTA, 1),
+    ]
+    world.state.models[on_board.id] = replace(world.state.models[on_board.id], dormant=True)
+    assert reasons(world.account("cleo").public, on_board) == [], "a dormant model may come back, by whomever"
+    world.state.halted = 2
+    assert reasons(ada)[0] == (Rejection.VOID_NEWER_VERSION, None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from protocol.counting import Committed, Revealed, Statements, decide, is_firm
+from protocol.counting import Committed, Revealed, Statements, decide, is_firm, is_running
 from protocol.failures import Failure
 from protocol.lifecycle import TRANSITIONS, Event, TaskState, follow
 from protocol.messages import TaskResult
@@ -75,7 +75,7 @@ def _verdict(given: Input) -> Any:
     verdict = decide(task, statements, given["dispersion"])
     state = follow(None, Event.OPENED if task.assigned else Event.OPENED_SHORT)
     if task.assigned:
-        if any(said.commitments for said in statements.values()):
+        if is_running(task, statements):
             state = follow(state, Event.COMMITTED)
         state = follow(state, verdict.event)
     ranks = {account: rank for rank, account in enumerate(task.ranking)}

@@ -35,7 +35,7 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "peerboard/consent/1": ("consent of a device", ("network", "account")),
     "peerboard/succession/1": (
         "consent of a new log key",
-        ("network", "signer of the succession", "log key", "chain anchor", "chain length"),
+        ("network", "signer of the succession", "log key", "chain anchor", "chain length", "sequence"),
     ),
     "peerboard/stamp/1": ("prefix of a work stamp", ("network", "device", "epoch")),
     "peerboard/salts/1": ("what runners revealed", ("array of [epoch, account, salt]",)),
@@ -88,6 +88,7 @@ DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "last preimage",
             "preimages left",
             "the `Chain` that waits, or `null`",
+            "successions so far",
             "array of `Pending`",
             "history",
             "array of table digests",

@@ -128,7 +128,7 @@ def messages() -> Iterator[tuple[str, PrivateKey, Message]]:
     yield "delegation", ACCOUNT, Delegation(DEVICE.public, consent)
     yield "profile", DEVICE, Profile(0, 8192, 65_535, ())
     yield "profile with stamp and text", DEVICE, Profile(23, 24, 255, ("cpu", "cuda"), bytes(8), sha("text"))
-    yield "attestation", ACCOUNT, Attestation(DEVICE.public, sha("person"))
+    yield "attestation", ACCOUNT, Attestation(DEVICE.public, sha("person"), 0)
     yield "benchmark", DEVICE, BenchmarkDefinition(BENCHMARK)
     yield "benchmark with text", DEVICE, BenchmarkDefinition(BENCHMARK, sha("text"))
     yield "model of one file", DEVICE, Registration(PLAIN, 5)
@@ -152,8 +152,8 @@ def messages() -> Iterator[tuple[str, PrivateKey, Message]]:
     yield "proposal of a track", DEVICE, Proposal(7, track=TrackChange("maths", (BENCHMARK.id,)))
     yield "ballot", DEVICE, Ballot(7, sha("proposal"), False)
     yield "revocation", ACCOUNT, Revocation(DEVICE.public)
-    agreed = NEW_LOG.sign(succession_consent(NETWORK, LOG.public, NEW_LOG.public, sha("anchor"), 8760))
-    yield "succession", LOG, Succession(NEW_LOG.public, sha("anchor"), 8760, agreed)
+    agreed = NEW_LOG.sign(succession_consent(NETWORK, LOG.public, NEW_LOG.public, sha("anchor"), 8760, 1))
+    yield "succession", LOG, Succession(NEW_LOG.public, sha("anchor"), 8760, agreed, 1)
     yield "mark", LOG, Mark(8, sha("preimage"), sha("state"), 1)
 
 
@@ -341,9 +341,14 @@ def _broken_keys() -> Iterator[Case]:
     ):
         data = seal(ACCOUNT, NETWORK, Delegation(DEVICE.public, consent)).data
         yield f"delegation: {what}", "delegation", data, Rejection.BAD_SIGNATURE
-    for what, signer, length in (("another key", DEVICE, 8760), ("another chain", LOG, 8761)):
-        agreed = NEW_LOG.sign(succession_consent(NETWORK, signer.public, NEW_LOG.public, sha("anchor"), length))
-        data = seal(LOG, NETWORK, Succession(NEW_LOG.public, sha("anchor"), 8760, agreed)).data
+    for what, signer, length, sequence in (
+        ("another key", DEVICE, 8760, 1),
+        ("another chain", LOG, 8761, 1),
+        ("an earlier succession", LOG, 8760, 0),
+    ):
+        parts = NEW_LOG.public, sha("anchor"), length, sequence
+        agreed = NEW_LOG.sign(succession_consent(NETWORK, signer.public, *parts))
+        data = seal(LOG, NETWORK, Succession(NEW_LOG.public, sha("anchor"), 8760, agreed, 1)).data
         yield f"succession: the consent to {what}", "succession", data, Rejection.BAD_SIGNATURE
 
 

@@ -148,8 +148,8 @@ def _log() -> list[Envelope]:
 
 def _succession(signer: PrivateKey) -> bytes:
     anchor = epochs.hash_chain(sha("new chain"), 8)[-1]
-    consent = NEW_KEY.sign(succession_consent(GENESIS.id, signer.public, NEW_KEY.public, anchor, 8))
-    return seal(signer, GENESIS.id, Succession(NEW_KEY.public, anchor, 8, consent)).data
+    consent = NEW_KEY.sign(succession_consent(GENESIS.id, signer.public, NEW_KEY.public, anchor, 8, 1))
+    return seal(signer, GENESIS.id, Succession(NEW_KEY.public, anchor, 8, consent, 1)).data
 
 
 def cases() -> Iterator[Case]:

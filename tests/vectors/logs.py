@@ -193,7 +193,7 @@ def _out_of_place() -> Input:
     log.mark(0, preimage=CHAIN[1])  # not the next preimage
     log.mark(0)
     log.mark(0)  # the same epoch again
-    attested = Attestation(_key("account", "ann").public, sha("person"))
+    attested = Attestation(_key("account", "ann").public, sha("person"), 0)
     log.say("ann", attested)  # not an attester
     log.log(seal(ATTESTER, GENESIS.id, attested), seal(ATTESTER, GENESIS.id, attested))
     log.say("ann", Registration(base("one"), 0))  # on the board already
