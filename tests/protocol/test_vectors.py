@@ -1,6 +1,5 @@
 """The conformance vectors are what the code says, and enough to compute it from."""
 
-import hashlib
 import json
 from collections import Counter
 from typing import Any
@@ -9,6 +8,10 @@ import cbor2
 import pytest
 
 from protocol.lifecycle import TRANSITIONS, TaskState
+from protocol.rejections import Rejection
+from protocol.tasks import Purpose
+from protocol.tiers import TIERS
+from tests.vectors import plain
 from tests.vectors.files import FOLDER
 from tests.vectors.write import COMPUTES, PARTS, written
 
@@ -56,84 +59,57 @@ def test_every_row_of_the_state_table_and_every_final_state_is_there() -> None:
         assert [vector for vector in found if vector["name"].startswith(f"rule {rule}: ")]
 
 
-# What follows reads the specification plainly, with nothing of the project's code.
+def test_every_reason_to_refuse_or_to_void_is_there() -> None:
+    envelopes = json.loads((FOLDER / "envelopes.json").read_text(encoding="utf-8"))
+    found = {vector["rejection"] for vector in envelopes}
+    found |= {vector["expected"] for vector in vectors("digests.json") if vector["kind"] == "text"}
+    evidence = [vector["expected"] for vector in vectors("evidence.json")]
+    found |= {expected["rejection"] for expected in evidence if isinstance(expected, dict) and "rejection" in expected}
+    found |= {void for vector in vectors("logs.json") for void in vector["expected"]["voids"]}
+    assert found == {None, *Rejection}
 
 
-def plain(part: Any) -> Any:
-    if isinstance(part, dict):
-        return bytes.fromhex(part["hex"])
-    return [plain(item) for item in part] if isinstance(part, list) else part
+def test_every_end_of_a_task_is_there_in_a_whole_log() -> None:
+    states = [state for vector in vectors("logs.json") for state in vector["expected"]["states"]]
+    ends = {end for state in states for end in state["verdicts"].values()}
+    assert ends == set(TaskState) - {TaskState.QUEUED, TaskState.RUNNING}
+    assert {task["purpose"] for state in states for task in state["tasks"]} == set(Purpose)
+    assert {tier for state in states for tier in state.get("tiers", {}).values()} >= {TIERS[-1].name}
+    for name in ("superseded", "missed", "dormant", "stars", "motions", "parameters", "tracks", "halted", "pending"):
+        assert [state for state in states if name in state], name
+    assert [vector for vector in vectors("logs.json") if "explanations" in vector["expected"]]
 
 
-def digest(tag: str, *parts: Any) -> bytes:
-    return hashlib.sha256(cbor2.dumps([tag, *parts])).digest()
+def test_the_files_are_of_reasonable_size() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.json")) < 1_200_000
 
 
-@pytest.mark.parametrize(
-    "vector", [v for v in vectors("digests.json") if v["kind"] == "digest"], ids=lambda v: v["name"]
-)
-def test_digests_read_plainly(vector: dict[str, Any]) -> None:
-    given = vector["input"]
-    assert digest(given["tag"], *map(plain, given["parts"])).hex() == vector["expected"]["digest"]
+@pytest.mark.parametrize("name", [name for name in PARTS if name != "logs.json"])
+def test_a_second_implementation_comes_to_the_same(name: str) -> None:
+    for vector in vectors(name):
+        if compute := plain.COMPUTES.get(vector["kind"]):
+            assert compute(vector["input"]) == plain.expected(vector), vector["name"]
 
 
-def test_question_orders_read_plainly() -> None:
-    for vector in vectors("assignment.json"):
-        if vector["kind"] != "question-order" or vector["input"]["questions"] > 2000:
-            continue
-        given = vector["input"]
-        key = digest("peerboard/questions-order/1", bytes.fromhex(given["beacon"]), bytes.fromhex(given["content"]))
-        blocks = (hashlib.sha256(key + counter.to_bytes(4, "big")).digest() for counter in range(1000))
-        numbers = (int.from_bytes(block[at : at + 8], "big") for block in blocks for at in range(0, 32, 8))
-        order = list(range(given["questions"]))
-        for place in range(min(given["depth"], len(order))):
-            bound = len(order) - place
-            choice = place + next(number for number in numbers if number < 2**64 // bound * bound) % bound
-            order[place], order[choice] = order[choice], order[place]
-        assert order[: given["depth"]] == vector["expected"]
+def test_the_second_implementation_has_every_kind_that_it_names() -> None:
+    assert plain.COMPUTES.keys() <= {kind for computes in COMPUTES.values() for kind in computes}
 
 
-def test_rankings_read_plainly() -> None:
-    for vector in vectors("assignment.json"):
-        given = vector["input"]
-        if vector["kind"] == "ranking" and not given["persons"]:
-            parts = bytes.fromhex(given["beacon"]), bytes.fromhex(given["model"]), given["purpose"]
-            order = sorted(
-                (account for account in given["candidates"] if account not in given["excluded"]),
-                key=lambda account: (
-                    account in given["set_back"],
-                    account in given["behind"],
-                    digest("peerboard/rank/1", *parts, bytes.fromhex(account)),
-                ),
-            )
-            assert order == vector["expected"]
+@pytest.mark.parametrize("vector", vectors("logs.json"), ids=lambda vector: vector["name"])
+def test_roots_grounds_and_questions_of_logs_read_plainly(vector: dict[str, Any]) -> None:
+    for found, expected in plain.grounds(vector):
+        assert found == expected
 
 
-def test_trees_read_plainly() -> None:
-    def root(entries: list[bytes]) -> bytes:
-        if not entries:
-            return hashlib.sha256().digest()
-        if len(entries) == 1:
-            return hashlib.sha256(b"\x00" + entries[0]).digest()
-        split = 1
-        while 2 * split < len(entries):
-            split *= 2
-        return hashlib.sha256(b"\x01" + root(entries[:split]) + root(entries[split:])).digest()
-
-    for vector in vectors("log_proofs.json"):
-        if vector["kind"] == "tree":
-            entries = [bytes.fromhex(entry) for entry in vector["input"]["entries"]]
-            assert root(entries).hex() == vector["expected"]["root"]
-
-
-def test_tails_read_plainly() -> None:
-    for vector in vectors("fingerprints.json"):
-        if vector["kind"] == "tail":
-            given = vector["input"]
-            names = b"".join(bytes.fromhex(given[key]) for key in ("network", "beacon", "model", "dataset"))
-            seed = hashlib.sha256(b"peerboard/fingerprint/1\0" + names + given["question"].to_bytes(4, "big")).digest()
-            stream = b"".join(hashlib.sha256(seed + bytes([0, 0, 0, counter])).digest() for counter in range(8))
-            numbers = [int.from_bytes(stream[at : at + 8], "big") for at in range(0, len(stream), 8)]
-            count = len(given["eligible"])
-            kept = [given["eligible"][number % count] for number in numbers if number < 2**64 // count * count]
-            assert vector["expected"] == {"seed": seed.hex(), "tail": kept[:17]}
+def test_envelopes_read_plainly() -> None:
+    """By cbor2 alone: ids of what is valid, and what is no deterministic CBOR."""
+    for vector in json.loads((FOLDER / "envelopes.json").read_text(encoding="utf-8")):
+        data, network = bytes.fromhex(vector["envelope"]), bytes.fromhex(vector["network"])
+        if vector["valid"]:
+            protected, unprotected, payload, _ = cbor2.loads(data).value
+            assert unprotected == {}
+            signed = plain.encode(["Signature1", protected, network, payload])
+            assert plain.sha256(signed).hex() == vector["id"]
+            content = cbor2.loads(payload)
+            assert plain.encode(content) == payload
+            assert plain.encode(cbor2.loads(data)) == data

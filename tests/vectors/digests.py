@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import cbor2
+
 from protocol import cbor, epochs
 from protocol.definitions import Benchmark, Model
 from protocol.genesis import read_genesis
 from protocol.hashing import digest
 from protocol.messages import Result, commitment_digest
+from protocol.rejections import Rejected
 from protocol.stamps import find_stamp, is_stamped
 from protocol.tasks import Purpose, Subject, task_id
 from protocol.texts import Passage, TextDocument, open_text
@@ -46,6 +49,14 @@ def _network(given: Input) -> Any:
 
 def _text(given: Input) -> Any:
     return cbor.decode(bytes.fromhex(given["document"]), TextDocument).digest.hex()
+
+
+def _opened_text(given: Input) -> Any:
+    try:
+        open_text(bytes.fromhex(given["document"]), bytes.fromhex(given["digest"]))
+    except Rejected as rejected:
+        return rejected.reason.value
+    return None
 
 
 def _commitment(given: Input) -> Any:
@@ -100,6 +111,7 @@ COMPUTES: dict[str, Compute] = {
     "benchmark-id": _benchmark,
     "network-id": _network,
     "text-digest": _text,
+    "text": _opened_text,
     "commitment-digest": _commitment,
     "task-id": _task,
     "prompt-digest": _prompt,
@@ -133,6 +145,17 @@ def cases() -> Iterator[Case]:
     document = TextDocument(sha("salt"), (Passage("description", "Knows sums."), Passage("name", "Ünal")))
     assert open_text(cbor.encode(document), document.digest) == document
     yield "two passages", "text-digest", {"document": cbor.encode(document).hex()}
+    passages = {0: sha("salt"), 1: [{0: "name", 1: "Ünal"}, {0: "description", 1: "Knows sums."}]}
+    for name, data, named in (
+        ("the document", cbor.encode(document), document.digest),
+        ("another salt", cbor.encode(TextDocument(sha("another"), document.passages)), document.digest),
+        ("passages out of order", cbor2.dumps(passages), digest("peerboard/text/1", passages)),
+        ("a passage twice", cbor2.dumps({0: sha("salt"), 1: [{0: "name", 1: ""}] * 2}), document.digest),
+        ("no passage", cbor2.dumps({0: sha("salt"), 1: []}), document.digest),
+        ("a length in two bytes", cbor2.dumps({0: sha("salt")})[:-34] + b"\x59\x00\x20" + bytes(32), document.digest),
+        ("16,385 bytes", cbor2.dumps({0: sha("salt"), 1: [{0: "name", 1: "a" * 16_336}]}), document.digest),
+    ):
+        yield name, "text", {"document": data.hex(), "digest": named.hex()}
     result = next(message for _, _, message in envelopes.messages() if isinstance(message, Result))
     given = {"network": NETWORK.hex(), "account": sha("account").hex(), "result": cbor.encode(result).hex()}
     yield "an evaluation and a failure", "commitment-digest", given

@@ -27,7 +27,7 @@ from protocol.definitions import (
     TaskKind,
     Training,
 )
-from protocol.envelope import MAX_BYTES, MAX_UNKNOWN_BYTES, seal
+from protocol.envelope import MAX_BYTES, MAX_UNKNOWN_BYTES, Envelope, open_envelope, seal
 from protocol.failures import Failure
 from protocol.messages import (
     KINDS,
@@ -170,6 +170,11 @@ def vectors() -> list[Vector]:
 def _valid(name: str, key: PrivateKey, message: Message) -> Vector:
     sealed = seal(key, NETWORK, message)
     return _vector(name, KINDS[type(message)].name.lower(), sealed.data, sealed.id, None)
+
+
+def of_unknown_kind(network: bytes) -> Envelope:
+    """An envelope of a newer version."""
+    return open_envelope(_signed(cbor2.dumps([200, {0: "news"}]), network=network), network)
 
 
 def _unknown(name: str, body: Any) -> Vector:

@@ -1,57 +1,73 @@
 """Vectors of whole logs: entries in order, which of them are void, and what the state amounts to after each mark.
 
-They cover what no single function shows: delegation, profiles, marks, runners, commitments and reveals, what an
-account earned, and what a registration costs.
+They cover what no single function shows: delegation, profiles, marks, runners, commitments and reveals, outages, audits
+and appeals, what an account earned and what a registration costs, opinions and votes.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from protocol import cbor, ledger
-from protocol.envelope import Envelope, open_envelope, seal
-from protocol.genesis import read_genesis
-from protocol.messages import (
-    Attestation,
-    Commitment,
-    Delegation,
-    Message,
-    Profile,
-    Registration,
-    Result,
-    Revocation,
-    Run,
-    TaskResult,
-    commitment_digest,
-    consent_to,
-)
-from protocol.plan import Plan
-from protocol.quota import quota
-from protocol.scores import board
-from protocol.signing import PrivateKey
-from protocol.state import State
-from tests.vectors.files import Case, Compute, Input, sha
-from tests.vectors.fingerprints import made
-from tests.vectors.networks import ATTESTER, CHAIN, GENESIS, LOG_KEY, base
+from msgspec.structs import asdict
 
-RUN = Run("example 1", "cpu", "reproducible", 0)
-NAMES = ("ann", "ben", "cat")
+from protocol import cbor, governance, ledger, ratings
+from protocol.definitions import Model
+from protocol.envelope import open_envelope
+from protocol.genesis import read_genesis
+from protocol.quota import explain, quota
+from protocol.scores import board
+from protocol.state import State
+from protocol.tiers import tier_of
+from tests.vectors.files import Case, Compute, Input, hexed
+from tests.vectors.scenarios import logs
 
 
 def _log(given: Input) -> Any:
     genesis = read_genesis(bytes.fromhex(given["genesis"]))
     state = ledger.begin(genesis)
+    shown = given.get("shown")
     seen = [_summary(state)]
     voids = []
     for entry in given["entries"]:
         marks = state.marks
         void = ledger.append(state, open_envelope(bytes.fromhex(entry), genesis.id))
         voids.append(void.value if void else None)
-        if state.marks > marks or len(voids) == len(given["entries"]):
+        if len(voids) == len(given["entries"]) or (state.marks > marks and (not shown or state.marks in shown)):
             seen.append(_summary(state))
-    return {"voids": voids, "states": seen}
+    expected = {"voids": voids, "states": seen}
+    if "asked" in given:
+        expected["explanations"] = [_explanation(state, question) for question in given["asked"]]
+    return expected
+
+
+def _explanation(state: State, question: Input) -> Any:
+    model = cbor.decode(bytes.fromhex(question["model"]), Model)
+    found = explain(state, bytes.fromhex(question["account"]), model)
+    return {
+        "counts": found.counts,
+        "obstacles": [[each.reason.value, each.missing, each.marks] for each in found.obstacles],
+        "expiring": found.expiring,
+    }
 
 
 def _summary(state: State) -> Any:
+    summary = _ground(state) | {
+        "verdicts": {
+            final.task.hex(): final.state.value for final in state.recent.values() if final.closed_by == state.marks - 1
+        },
+        "quota": {
+            account.hex(): [quota(state, account).earned, quota(state, account).required]
+            for account in sorted(state.accounts)
+        },
+        "credit": {account.hex(): known.credit for account, known in sorted(state.accounts.items())},
+        "board": [
+            [row.subject.model.hex(), row.score, row.low, row.high, row.rank_low, row.rank_high]
+            for row in board(state.benchmarks, state.standings)
+        ],
+    }
+    return summary | {name: value for name, value in _more(state).items() if value}
+
+
+def _ground(state: State) -> dict[str, Any]:
     opening = state.opening
     where = ledger.gathering(state, opening.epoch) if opening else None
     return {
@@ -64,152 +80,55 @@ def _summary(state: State) -> Any:
         "tasks": [
             {
                 "id": task.id.hex(),
+                "purpose": int(task.purpose),
                 "questions": list(task.questions),
                 "quorum": task.quorum,
                 "assigned": task.assigned,
-                "ranking": [account.hex() for account in task.ranking],
+                "ranking": hexed(task.ranking),
             }
             for task in (where.plan.tasks.values() if where else ())
         ],
-        "verdicts": {final.task.hex(): final.state.value for final in state.recent.values()},
-        "quota": {
-            account.hex(): [quota(state, account).earned, quota(state, account).required]
-            for account in sorted(state.accounts)
-        },
-        "credit": {account.hex(): known.credit for account, known in sorted(state.accounts.items())},
-        "board": [
-            [row.subject.model.hex(), row.score, row.low, row.high, row.rank_low, row.rank_high]
-            for row in board(state.benchmarks, state.standings)
-        ],
     }
+
+
+def _more(state: State) -> dict[str, Any]:
+    """What most logs have nothing of."""
+    in_force, first = asdict(state.parameters), asdict(state.genesis.parameters)
+    return {
+        "persons": {account.hex(): person.hex() for account, person in sorted(state.persons.items())},
+        "turns": {
+            f"{subject.model.hex()} {subject.benchmark.hex()}": list(asdict(turn).values())
+            for subject, turn in sorted(state.turns.items())
+            if turn.due_again or turn.failures
+        },
+        "dormant": [model.hex() for model, entry in sorted(state.models.items()) if entry.dormant],
+        "missed": {
+            account.hex(): sorted(known.missed) for account, known in sorted(state.accounts.items()) if known.missed
+        },
+        "tiers": {
+            account.hex(): tier.name for account in sorted(state.accounts) if (tier := tier_of(state, account)).opens
+        },
+        "pending": [[int(pending.purpose), pending.task.hex()] for pending in state.pending],
+        "superseded": sorted(task.hex() for standing in state.standings.values() for task in standing.superseded),
+        "stars": {f"{model.hex()} {track}": list(given) for (model, track), given in ratings.stars(state).items()},
+        "motions": {key.hex(): _motion(state, key) for key in sorted(state.motions)},
+        "parameters": {name: value for name, value in in_force.items() if first[name] != value},
+        "tracks": {track: hexed(benchmarks) for track, benchmarks in sorted(state.tracks.items())},
+        "benchmarks": hexed(sorted(state.benchmarks)) if len(state.benchmarks) > 1 else [],
+        "halted": state.halted,
+    }
+
+
+def _motion(state: State, key: bytes) -> Any:
+    motion, found = state.motions[key], governance.tally(state, key)
+    weights = {person.hex(): weight for person, weight, _ in motion.weights}
+    return {"weights": weights, "yes": found.yes, "no": found.no, "all": found.all, "adopted": motion.adopted}
 
 
 COMPUTES: dict[str, Compute] = {"log": _log}
 
 
-class _Writer:
-    """Writes a log that makes sense."""
-
-    def __init__(self) -> None:
-        self.state = ledger.begin(GENESIS)
-        self.entries: list[str] = []
-
-    def log(self, *envelopes: Envelope) -> None:
-        for envelope in envelopes:
-            ledger.append(self.state, envelope)
-            self.entries.append(envelope.data.hex())
-
-    def say(self, name: str, message: Message) -> None:
-        self.log(_sealed(name, message))
-
-    def join(self, *names: str) -> None:
-        for name in names:
-            account, device = _key("account", name), _key("device", name)
-            consent = device.sign(consent_to(GENESIS.id, account.public))
-            self.log(seal(account, GENESIS.id, Delegation(device.public, consent)))
-            self.say(name, Profile(0, 4096, 1024, ("cpu",)))
-
-    def mark(self, epoch: int, preimage: bytes | None = None) -> None:
-        message = ledger.next_mark(self.state, epoch, preimage or CHAIN[self.state.marks])
-        self.log(seal(LOG_KEY, GENESIS.id, message))
-
-    def work(self, epoch: int, *names: str, liar: str = "", silent: str = "") -> None:
-        """These people commit to all tasks in which they have a rank, and reveal."""
-        where = ledger.gathering(self.state, epoch)
-        assert where is not None
-        drafts = {name: draft for name in names if (draft := _draft(name, where.plan, name == liar)) is not None}
-        commitments = {name: _commitment(name, draft) for name, draft in drafts.items()}
-        self.log(*commitments.values())
-        starts = {_key("account", name).public: envelope.id[:16] for name, envelope in commitments.items()}
-        for name, draft in drafts.items():
-            ranks = [where.plan.tasks[result.task].ranking for result in draft.tasks]
-            saw = tuple(tuple(starts.get(account, b"") for account in ranking) for ranking in ranks)
-            parts = (draft.epoch, draft.ground, commitments[name].id, draft.salt, draft.run, draft.tasks, saw)
-            if name != silent:
-                self.say(name, Result(*parts))
-
-    def given(self) -> Input:
-        return {"genesis": cbor.encode(GENESIS).hex(), "entries": self.entries}
-
-
-def _key(*parts: object) -> PrivateKey:
-    return PrivateKey(sha(*parts))
-
-
-def _sealed(name: str, message: Message) -> Envelope:
-    return seal(_key("device", name), GENESIS.id, message)
-
-
-def _draft(name: str, plan: Plan, lies: bool) -> Result | None:
-    account = _key("account", name).public
-    mine = tuple(_result(task, lies) for task in plan.tasks.values() if account in task.ranking)
-    return Result(plan.epoch, plan.ground, bytes(32), sha("salt", name, plan.epoch), RUN, mine, ()) if mine else None
-
-
-def _result(task: Any, lies: bool) -> TaskResult:
-    return TaskResult(
-        task=task.id,
-        questions=task.questions_digest,
-        outcomes=(1000, 0),
-        total=1000,
-        margins=(500, 500),
-        near_ties=b"\0",
-        fingerprint=bytes.fromhex(made(2, "lie" if lies else "model")),
-        transcript=sha("transcript"),
-    )
-
-
-def _commitment(name: str, draft: Result) -> Envelope:
-    digest = commitment_digest(GENESIS.id, _key("account", name).public, draft)
-    return _sealed(name, Commitment(draft.epoch, draft.ground, tuple(result.task for result in draft.tasks), digest))
-
-
 def cases() -> Iterator[Case]:
     """All cases, in the order of the file."""
-    yield "two epochs of work, and a registration that they pay", "log", _earning()
-    yield "entries out of place", "log", _out_of_place()
-    yield "an outage: a leaderless epoch, then a lie and a missed reveal", "log", _outage()
-
-
-def _earning() -> Input:
-    log = _Writer()
-    log.join(*NAMES)
-    log.mark(0)
-    log.say("ann", Registration(base("two"), 0))  # nothing is DONE yet: free
-    log.work(0, *NAMES)
-    log.mark(1)
-    log.say("ben", Registration(base("three"), 1))  # spends the one result that is earned
-    log.say("ben", Registration(base("four"), 1))  # void: nothing is left
-    log.work(1, "ben", "cat")
-    log.mark(2)
-    return log.given()
-
-
-def _out_of_place() -> Input:
-    log = _Writer()
-    log.join("ann")
-    log.say("ben", Profile(0, 1, 1, ()))  # no delegation
-    log.say("ann", Registration(base("two"), 0))  # before the first mark
-    log.mark(0, preimage=CHAIN[1])  # not the next preimage
-    log.mark(0)
-    log.mark(0)  # the same epoch again
-    attested = Attestation(_key("account", "ann").public, sha("person"), 0)
-    log.say("ann", attested)  # not an attester
-    log.log(seal(ATTESTER, GENESIS.id, attested), seal(ATTESTER, GENESIS.id, attested))
-    log.say("ann", Registration(base("one"), 0))  # on the board already
-    log.say("ann", Commitment(0, sha("ground"), (sha("task"),), sha("digest")))  # another ground
-    log.say("ann", Commitment(99, sha("ground"), (sha("task"),), sha("digest")))  # no such epoch
-    revocation = seal(_key("account", "ann"), GENESIS.id, Revocation(_key("device", "ann").public))
-    log.log(revocation, revocation)
-    return log.given()
-
-
-def _outage() -> Input:
-    log = _Writer()
-    log.join(*NAMES)
-    log.mark(0)
-    log.work(1, *NAMES)  # leaderless
-    log.mark(3)
-    log.work(3, *NAMES, liar="cat", silent="ben")
-    log.mark(4)
-    return log.given()
+    for name, given in logs():
+        yield name, "log", given
