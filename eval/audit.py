@@ -1,8 +1,9 @@
 """The audit of revealed transcripts: would this model have answered so, and does the answer earn its outcome?
 
 What no pass through the model is needed for comes first: the question is one that was asked, its prompt and stop reason
-are what they have to be, the scorer gives the outcome. What stands up to that is forced through the model, each answer
-once however many runners gave it. The rules are those of `protocol.audits`.
+are what they have to be, the scorer gives the outcome (but for a program, which cannot be run in here). What stands up
+to that is forced through the model, each answer once however many runners gave it. The rules are those of
+`protocol.audits`.
 """
 
 import math
@@ -68,9 +69,10 @@ class _OfWriting:
         reason = written.replay(generated)
         if reason is None or Stop[reason.name] is not answer.stop:
             return False
-        earned = transcript_of(index, written, self._set).outcome
-        if abs(earned - claim.outcome) > definition.tolerance:
-            return False
+        if not self._set.entry.runs_programs:  # nothing can be run in here: other runners' outcomes hold that
+            earned = transcript_of(index, written, self._set).outcome
+            if abs(earned - claim.outcome) > definition.tolerance:
+                return False
         self._forced.setdefault((index, generated), Forced(prompt, generated))
         return True
 

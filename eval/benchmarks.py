@@ -1,82 +1,27 @@
-"""The benchmarks that this evaluator knows: definition, source of the questions, prompt and scorer of each.
+"""The benchmarks that this evaluator knows.
 
 A network names a benchmark by its id, the hash of the whole definition: `find` knows both names and ids.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
-from eval import prompts, scorers
+from eval import data_sets, likeness, prompts, scorers
 from eval.demo import catalogue
 from eval.demo import questions as demo
+from eval.entries import Entry, MarkText, Prompt, QuestionSet
 from eval.failing import EvaluationError
-from eval.questions import Offered, QuestionsRefused, Row, Source, Written, offered, read_records, written
-from protocol.definitions import Benchmark, Dataset, TaskKind
+from eval.questions import Item, Offered, Source, Written, offered, programmed, read_records, referred, written
+from protocol.definitions import Benchmark, TaskKind
 from protocol.failures import Failure
 
+__all__ = ["Entry", "QuestionSet", "find", "names"]
+
 ENGINE = ("0.3.36", "0.3.36")
-GSM8K_REPOSITORY = "openai/gsm8k"
-GSM8K_COMMIT = "e53f048856ff4f594e959d75785d2c2d37b678ee"
-GSM8K_TEST = bytes.fromhex("b39357222a2e02650ffa2dfdff40219d3f2c9f04ef04a8baf7cb9e8a17417d4c")
-GSM8K_TRAIN = bytes.fromhex("adabcb6e82da3866f20a7d857fd0f4dac5d4154feb41eefb2dd3c1b3a6dec6da")
-TRUTHFULQA_REPOSITORY = "truthfulqa/truthful_qa"
-TRUTHFULQA_COMMIT = "741b8276f2d1982aa3d5b832d3ee81ed3b896490"
-TRUTHFULQA_MC1 = bytes.fromhex("fdd2b5d97a0074f64601c5aa8e70aea8f35a9434faf9be094a90a4c7d7bd2f41")
-TRUTHFULQA_MC2 = bytes.fromhex("9b72e306c7368cdaf3c178a7ba22c45ab294a918ad756a3f6986a1d6125e0ac5")
 MC2_TOLERANCE = 50
-
-HubRows = Callable[[Source], Iterable[Row]]
-Prompt = Callable[[str, int, Sequence[Written]], str]
-
-
-class Entry(Struct, frozen=True):
-    """One benchmark. `pool` is where few-shot examples come from, if the prompt has any that are not built in.
-
-    `stops` end a generation. Exactly one of `mark_text` (text, reference) and `score_sums` (sums of log-probabilities,
-    labels) is set, by the definition's kind.
-    """
-
-    definition: Benchmark
-    questions: Callable[[Path | None, HubRows | None], Sequence[Written] | Sequence[Offered]]
-    pool: Callable[[Path | None, HubRows | None], Sequence[Written]] | None
-    prompt: Prompt
-    stops: tuple[str, ...] = ()
-    mark_text: Callable[[str, str], scorers.Mark] | None = None
-    score_sums: Callable[[Sequence[float], Sequence[int]], int] | None = None
-    sources: tuple[Source, ...] = ()
-
-    def load(self, folder: Path | None, hub_rows: HubRows | None = None) -> "QuestionSet":
-        """All questions, from a data folder or the Hub, checked. Raises `QuestionsRefused`."""
-        pool = self.pool(folder, hub_rows) if self.pool else ()
-        return QuestionSet(self, tuple(self.questions(folder, hub_rows)), tuple(pool))
-
-
-class QuestionSet(Struct, frozen=True):
-    """A benchmark's questions in their pinned order, ready to be asked."""
-
-    entry: Entry
-    items: tuple[Written | Offered, ...]
-    pool: tuple[Written, ...]
-
-    def prompt(self, index: int) -> str:
-        """The whole prompt of question `index`."""
-        return self.entry.prompt(self.item(index).question, index, self.pool)
-
-    def item(self, index: int) -> Written | Offered:
-        """Question `index`. Raises `QuestionsRefused` where there is none."""
-        if not 0 <= index < len(self.items):
-            raise QuestionsRefused(
-                f"{self.entry.definition.name} has questions 0 to {len(self.items) - 1}, there is no {index}."
-            )
-        return self.items[index]
-
-    def continuations(self, index: int) -> list[str]:
-        """What is scored behind the prompt of a multiple-choice question, one text a choice."""
-        item = self.item(index)
-        return [f" {choice}" for choice in item.choices] if isinstance(item, Offered) else []
+GSM8K_STOPS = ("Question:", "</s>", "<|im_end|>")
+HUMANEVAL_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")
+HUMANEVAL_NEW_TOKENS = 1024
 
 
 def names() -> tuple[str, ...]:
@@ -98,6 +43,11 @@ def find(name: str | bytes) -> Entry:
     )
 
 
+def definitions() -> tuple[Benchmark, ...]:
+    """What a network can offer in its genesis or by registration: every definition that this evaluator can evaluate."""
+    return tuple(entry.definition for entry in _entries())
+
+
 @functools.cache
 def _entries() -> tuple[Entry, ...]:
     words, choice = catalogue.demo_benchmarks()
@@ -108,7 +58,8 @@ def _entries() -> tuple[Entry, ...]:
             pool=None,
             prompt=lambda question, _index, _pool: demo.word_prompt(question),
             stops=demo.WORDS_STOPS,
-            mark_text=scorers.score_strict,
+            mark_text=_EXTRACTIONS["strict"],
+            extractions=_EXTRACTIONS,
         ),
         Entry(
             definition=choice,
@@ -117,10 +68,13 @@ def _entries() -> tuple[Entry, ...]:
             prompt=lambda question, _index, _pool: demo.choice_prompt(question),
             score_sums=scorers.score_largest,
         ),
-        _gsm8k("gsm8k", 3, "gsm8k/3 5 drawn", prompts.gsm8k),
-        _gsm8k("gsm8k-fixed5", 1, "gsm8k-fixed5/1 first 5", prompts.gsm8k_fixed),
-        _truthfulqa("truthfulqa-mc1", 2, "mc1_targets", TRUTHFULQA_MC1, 0, scorers.score_largest),
-        _truthfulqa("truthfulqa-mc2", 3, "mc2_targets", TRUTHFULQA_MC2, MC2_TOLERANCE, scorers.score_mass),
+        _gsm8k("gsm8k", 3, "gsm8k/3 5 drawn", prompts.gsm8k, "strict"),
+        _gsm8k("gsm8k-flexible", 3, "gsm8k/3 5 drawn", prompts.gsm8k, "flexible"),
+        _gsm8k("gsm8k-fixed5", 1, "gsm8k-fixed5/1 first 5", prompts.gsm8k_fixed, "strict"),
+        _truthfulqa("truthfulqa-mc1", 2, "mc1_targets", data_sets.TRUTHFULQA_MC1, 0, scorers.score_largest),
+        _truthfulqa("truthfulqa-mc2", 3, "mc2_targets", data_sets.TRUTHFULQA_MC2, MC2_TOLERANCE, scorers.score_mass),
+        _truthfulqa_texts(),
+        _humaneval(),
     )
 
 
@@ -129,18 +83,29 @@ def _one_right(question: demo.ChoiceQuestion) -> Offered:
     return Offered(question.question, question.choices, labels)
 
 
-def _gsm8k(name: str, version: int, prompt_label: str, prompt: Prompt) -> Entry:
-    test = Source("gsm8k/test.jsonl", GSM8K_REPOSITORY, GSM8K_COMMIT, "main", "test", GSM8K_TEST)
-    train = Source("gsm8k/train.jsonl", GSM8K_REPOSITORY, GSM8K_COMMIT, "main", "train", GSM8K_TRAIN)
+def _by_answer(score: Callable[[str, str], scorers.Mark]) -> MarkText:
+    def mark(text: str, item: Item) -> scorers.Mark:
+        if not isinstance(item, Written):
+            raise TypeError("only a question with an answer in words is marked by it")
+        return score(text, item.answer)
+
+    return mark
+
+
+_EXTRACTIONS = {"strict": _by_answer(scorers.score_strict), "flexible": _by_answer(scorers.score_flexible)}
+
+
+def _gsm8k(name: str, version: int, prompt_label: str, prompt: Prompt, extraction: str) -> Entry:
+    test, train = data_sets.GSM8K_TEST, data_sets.GSM8K_TRAIN
     definition = Benchmark(
         name=name,
         version=version,
         track="maths",
         language="en",
         kind=TaskKind.GENERATION,
-        dataset=_dataset(test, 1319),
-        prompt=f"{prompt_label} train:{GSM8K_TRAIN.hex()}",
-        scorer="gsm8k-strict/3",
+        dataset=data_sets.dataset(test, 1319),
+        prompt=f"{prompt_label} train:{train.content.hex()}",
+        scorer=f"gsm8k-{extraction}/3",
         tolerance=0,
         max_new_tokens=256,
         engine=ENGINE,
@@ -150,9 +115,10 @@ def _gsm8k(name: str, version: int, prompt_label: str, prompt: Prompt) -> Entry:
         questions=lambda folder, hub: read_records(test, written, folder, hub),
         pool=lambda folder, hub: read_records(train, written, folder, hub),
         prompt=prompt,
-        stops=("Question:", "</s>", "<|im_end|>"),
-        mark_text=scorers.score_strict,
+        stops=GSM8K_STOPS,
+        mark_text=_EXTRACTIONS[extraction],
         sources=(test, train),
+        extractions=_EXTRACTIONS,
     )
 
 
@@ -160,20 +126,17 @@ def _truthfulqa(
     name: str,
     version: int,
     targets: str,
-    content: bytes,
+    source: Source,
     tolerance: int,
     score: Callable[[Sequence[float], Sequence[int]], int],
 ) -> Entry:
-    source = Source(
-        "truthfulqa/mc_task.json", TRUTHFULQA_REPOSITORY, TRUTHFULQA_COMMIT, "multiple_choice", "validation", content
-    )
     definition = Benchmark(
         name=name,
         version=version,
         track="truthfulness",
         language="en",
         kind=TaskKind.CHOICE,
-        dataset=_dataset(source, 817),
+        dataset=data_sets.dataset(source, 817),
         prompt="truthfulqa/2 6 pairs",
         scorer=f"{name}/{version}",
         tolerance=tolerance,
@@ -190,5 +153,55 @@ def _truthfulqa(
     )
 
 
-def _dataset(source: Source, questions: int) -> Dataset:
-    return Dataset(source.repository, source.commit, source.configuration, source.split, source.content, questions)
+def _truthfulqa_texts() -> Entry:
+    source = data_sets.TRUTHFULQA_TEXTS
+    definition = Benchmark(
+        name="truthfulqa-gen",
+        version=3,
+        track="truthfulness",
+        language="en",
+        kind=TaskKind.GENERATION,
+        dataset=data_sets.dataset(source, 817),
+        prompt="truthfulqa-gen/3 6 pairs",
+        scorer="truthfulqa-gen-bleu/3",
+        tolerance=0,
+        max_new_tokens=256,
+        engine=ENGINE,
+    )
+    return Entry(
+        definition=definition,
+        questions=lambda folder, hub: read_records(source, referred, folder, hub),
+        pool=None,
+        prompt=prompts.truthfulqa_open,
+        stops=(prompts.SEPARATOR,),
+        mark_text=likeness.score_bleu,
+        sources=(source,),
+        measures=likeness.measures,
+    )
+
+
+def _humaneval() -> Entry:
+    source = data_sets.HUMANEVAL
+    definition = Benchmark(
+        name="humaneval",
+        version=1,
+        track="code",
+        language="en",
+        kind=TaskKind.GENERATION,
+        dataset=data_sets.dataset(source, 164),
+        prompt="humaneval/1",
+        scorer="humaneval-pass/1",
+        tolerance=0,
+        max_new_tokens=HUMANEVAL_NEW_TOKENS,
+        engine=ENGINE,
+    )
+    return Entry(
+        definition=definition,
+        questions=lambda folder, hub: read_records(source, programmed, folder, hub),
+        pool=None,
+        prompt=lambda question, _index, _pool: question,
+        stops=HUMANEVAL_STOPS,
+        mark_text=lambda _text, _item: scorers.Mark(0, ""),
+        sources=(source,),
+        runs_programs=True,
+    )

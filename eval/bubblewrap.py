@@ -60,6 +60,30 @@ def arguments() -> list[str]:
     return options
 
 
+def program_arguments() -> list[str]:
+    """`bwrap` for a generated program: nothing but Python, all of it read-only, and `/dev/null`.
+
+    Raises `OSError` where bubblewrap is missing.
+    """
+    found = program()
+    if found is None:
+        raise FileNotFoundError("bwrap is not on the PATH")
+    options = [found, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--chdir", "/"]
+    for path in (*_LIBRARIES, _MACHINE[0]):
+        options += ["--ro-bind-try", path, path]
+    for path in python_folders():
+        options += ["--ro-bind", path, path]
+    for link, target in _interpreter(Path(sys.executable)):
+        options += ["--ro-bind-try", target, link]
+    return [*options, "--dev-bind", os.devnull, os.devnull, "--remount-ro", "/"]
+
+
+def program_library() -> list[str]:
+    """What a generated program may read: Python's own library and the system's, no installed packages beside them."""
+    own = {os.path.abspath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    return [path for path in (*_LIBRARIES, *sorted(own)) if os.path.exists(path)]
+
+
 def python_folders() -> list[str]:
     """Folders with Python's library, installed packages, and this project's two that the evaluator is made of."""
     paths = {os.path.abspath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")}

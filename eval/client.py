@@ -169,7 +169,7 @@ class Worker:
             self._confined = await trio.to_thread.run_sync(sandbox.detect)
         if not self._confined.holds(self._least):
             text = f"The sandbox here is {self._confined.level!r}, the settings ask for {self._least!r}."
-            raise _Refused(Failure.ENGINE_FAILED, f"{text} {self._confined.why}".strip())
+            raise _Refused(Failure.SANDBOX_WEAK, f"{text} {self._confined.why}".strip())
         key = (job.base, job.base_sha256, job.adapters, job.data_folder, job.memory_limit, job.time_limit, job.threads)
         if self._child is not None and (key != self._key or self._jobs_left == 0):
             self._drop()

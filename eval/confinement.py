@@ -9,11 +9,11 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from eval import bubblewrap, landlock, seatbelt, seccomp
+from eval import bubblewrap, landlock, program_filter, seatbelt, seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _SIGKILL = 9
@@ -21,6 +21,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _SLACK_BYTES = 256 << 20  # address space that is reserved and never used: allocator arenas,
 _SLACK_BYTES_A_CORE = 16 << 20  # and thread stacks
 _OPEN_FILES = 256
+_PROGRAM_OPEN_FILES = 32
 _SECONDS_TO_END = 5
 
 
@@ -53,6 +54,36 @@ def confine(level: str, bounds: Bounds, files: Sequence[tuple[str, int]]) -> Non
     seccomp.refuse_calls()
 
 
+def confine_program(level: str, memory: int, cpu_seconds: int) -> None:
+    """Confines this process for a generated program: as `confine`, and it is left nothing but to read Python's library.
+
+    No file can be written or made, no thread or process started, and of the system's calls only a list of allowed ones
+    is left. `memory` is in bytes beyond what is taken now. Raises `OSError`.
+    """
+    if level == "none":
+        return
+    space = _address_space() + memory
+    _set_limits(
+        {
+            resource.RLIMIT_CORE: (0, 0),
+            resource.RLIMIT_FSIZE: (0, 0),
+            resource.RLIMIT_NOFILE: (_PROGRAM_OPEN_FILES, _PROGRAM_OPEN_FILES),
+            resource.RLIMIT_NPROC: (0, 0),
+            resource.RLIMIT_CPU: (cpu_seconds, cpu_seconds + 1),
+        }
+        | ({} if sys.platform == "darwin" else {resource.RLIMIT_AS: (space, space)})
+    )
+    _give_up_privileges()
+    if level == "limits":
+        return
+    if sys.platform == "darwin":
+        seatbelt.restrict(bubblewrap.program_library())
+        return
+    if level == "in-process" or landlock.version():
+        landlock.restrict(bubblewrap.program_library())
+    program_filter.refuse_all_other_calls()
+
+
 def end_with_parent() -> None:
     """Has the kernel end this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
@@ -75,6 +106,10 @@ def _limit(bounds: Bounds) -> None:
             + _SLACK_BYTES_A_CORE * (os.cpu_count() or 1)
         )
         wanted[resource.RLIMIT_AS] = (space, space)
+    _set_limits(wanted)
+
+
+def _set_limits(wanted: Mapping[int, tuple[int, int]]) -> None:
     for limit, (soft, hard) in wanted.items():
         _, hardest = resource.getrlimit(limit)
         most = max(hard, soft) if hardest == resource.RLIM_INFINITY else hardest

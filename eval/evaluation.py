@@ -98,7 +98,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         hardware=hardware_class(),
         mode=FAST,
         stops=bytes(answer.stop for answer in answers),
-        transcripts=tuple(transcripts) if job.keep_transcripts else (),
+        transcripts=tuple(transcripts) if job.keep_transcripts or questions.entry.runs_programs else (),
     )
 
 
@@ -224,7 +224,7 @@ def transcript_of(index: int, question: Generation | Choices, questions: Questio
             sums=tuple(round(value * 1000) for value in sums),
         )
     if isinstance(question, Generation) and not isinstance(item, Offered) and entry.mark_text:
-        mark = entry.mark_text(question.text, item.answer)
+        mark = entry.mark_text(question.text, item)
         return Transcript(
             question=index,
             prompt=tuple(question.prompt),

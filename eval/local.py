@@ -6,6 +6,7 @@ A blocking function over the same jobs and child process that a network's evalua
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import psutil
 import trio
 from msgspec import Struct
 
-from eval.benchmarks import find
+from eval import judging
+from eval.benchmarks import Entry, find
 from eval.client import open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, threads_for, usable_cores
@@ -23,6 +25,7 @@ from eval.failing import EvaluationError
 from eval.header import Header
 from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
+from eval.outputs import other_figures
 from eval.peft import convert, folder_of, is_peft
 from eval.scorers import RIGHT
 from eval.scoring import interval, percent, questions_folder
@@ -55,6 +58,7 @@ def evaluate(
     memory_limit: int | None = None,
     time_limit: float = 24 * 3600.0,
     transcripts: Path | None = None,
+    code_sandbox: str = judging.CODE_LEAST,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -62,7 +66,8 @@ def evaluate(
 
     `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`); a folder or a file
     of safetensors is a PEFT adapter, which is converted for this base. The questions are the first of the order that
-    `seed` gives; 0 is the order everybody gets who names none. Raises `EvaluationError`.
+    `seed` gives; 0 is the order everybody gets who names none. `code_sandbox` is the weakest sandbox in which programs
+    that the model wrote may run. Raises `EvaluationError`.
     """
     chosen = choose(model, loras)
     entry = find(benchmark)
@@ -85,14 +90,14 @@ def evaluate(
             memory_limit=memory_limit or _memory_limit(),
             time_limit=time_limit,
             data_folder=str(folder.resolve()) if folder else None,
-            keep_transcripts=transcripts is not None,
+            keep_transcripts=True,
         )
-        outcome = trio.run(_run, job, report)
+        outcome = trio.run(_run, job, report, code_sandbox)
     if isinstance(outcome, JobFailed):
         raise EvaluationError(outcome.failure, outcome.detail)
     if transcripts is not None:
         write_transcripts(transcripts, outcome.transcripts)
-    return _result(chosen.name, job, outcome, definition)
+    return _result(chosen.name, job, outcome, definition) | _other_figures(entry, folder, outcome)
 
 
 def compare(
@@ -103,6 +108,7 @@ def compare(
     loras: Sequence[str] = (),
     data: Path | None = None,
     seed: int = 0,
+    code_sandbox: str = judging.CODE_LEAST,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -114,8 +120,8 @@ def compare(
     chosen = choose(model, loras)
     if not chosen.adapters:
         raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
-    adapted = evaluate(model, benchmark, samples, loras=loras, data=data, seed=seed, report=report, fetching=fetching)
-    base = evaluate(str(chosen.base), benchmark, samples, data=data, seed=seed, report=report, fetching=fetching)
+    ask = partial(evaluate, data=data, seed=seed, code_sandbox=code_sandbox, report=report, fetching=fetching)
+    adapted, base = ask(model, benchmark, samples, loras=loras), ask(str(chosen.base), benchmark, samples)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
     return adapted | {"comparison": {"base": kept} | as_data(paired(before, after))}
@@ -190,9 +196,16 @@ def _memory_limit() -> int:
     return int(psutil.virtual_memory().available * DEFAULT_MEMORY_SHARE)
 
 
-async def _run(job: Job, report: Callable[[Progress], None]) -> Outcome | JobFailed:
+async def _run(job: Job, report: Callable[[Progress], None], code_sandbox: str) -> Outcome | JobFailed:
     async with open_worker(CoreSlots()) as worker:
-        return await worker.evaluate(job, report)
+        return await judging.evaluate(worker, job, report, least=code_sandbox)
+
+
+def _other_figures(entry: Entry, folder: Path | None, outcome: Outcome) -> dict[str, Any]:
+    if not entry.extractions and entry.measures is None:
+        return {}
+    questions = entry.load(folder)
+    return other_figures(questions, [(questions.item(each.question), each.text) for each in outcome.transcripts])
 
 
 def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import msgspec
@@ -9,12 +10,12 @@ from msgspec import Struct
 
 from eval.benchmarks import QuestionSet
 from eval.failing import EvaluationError
-from eval.questions import Offered
-from eval.scorers import RIGHT, score_flexible, score_largest, score_strict
+from eval.programs import Judged
+from eval.questions import Item, Offered
+from eval.scorers import RIGHT, score_largest
 from protocol.failures import Failure
 
 MAX_FILE_BYTES = 1 << 30
-GENERATIONS = {"strict": score_strict, "flexible": score_flexible}
 
 
 class OutputsRefused(EvaluationError):
@@ -65,28 +66,42 @@ def _outputs(lines: Sequence[bytes], path: Path, questions: int) -> Iterable[Out
         raise OutputsRefused(f"{path} holds no answers.")
 
 
-def score_outputs(questions: QuestionSet, outputs: Sequence[Output]) -> dict[str, Any]:
+def score_outputs(questions: QuestionSet, outputs: Sequence[Output], judged: Sequence[Judged] = ()) -> dict[str, Any]:
     """`score` (percent), `correct` and `questions`, and every answer's verdict.
 
-    For generations the benchmark's own extraction decides; `extractions` has the figures of each.
+    For generations the benchmark's own extraction decides; `extractions` has the figures of each that there is, and
+    `measures` the means of the benchmark's other measures. Of programs `judged` has what running each one showed.
     """
-    pairs = [(questions.item(output.index), output) for output in outputs]
-    choices = [(item, output) for item, output in pairs if isinstance(item, Offered)]
-    words = [(item, output) for item, output in pairs if not isinstance(item, Offered)]
-    extra: dict[str, Any] = {}
-    if words:
-        every = {name: [mark(it.output, item.answer) for item, it in words] for name, mark in GENERATIONS.items()}
-        marks = [(mark.outcome, mark.extracted) for mark in every["strict"]]
-        extra["extractions"] = {name: _figures([mark.outcome for mark in found]) for name, found in every.items()}
+    pairs = [(questions.item(output.index), output.output) for output in outputs]
+    mark = questions.entry.mark_text
+    if judged:
+        marks = [(verdict.outcome, verdict.why) for verdict in judged]
+    elif mark is not None:
+        marks = [(found.outcome, found.extracted) for found in (mark(text, item) for item, text in pairs)]
     else:
-        marks = [_choice(item, output) for item, output in choices]
+        marks = [_choice(item, text) for item, text in pairs if isinstance(item, Offered)]
     verdicts = [
         {"index": output.index, "outcome": outcome, "extracted": extracted}
         for output, (outcome, extracted) in zip(outputs, marks, strict=True)
     ]
     definition = questions.entry.definition
     named = {"benchmark": definition.name, "version": definition.version, "benchmark_id": definition.id.hex()}
-    return named | _figures([outcome for outcome, _ in marks]) | extra | {"outcomes": verdicts}
+    figures = _figures([outcome for outcome, _ in marks])
+    return named | figures | other_figures(questions, pairs) | {"outcomes": verdicts}
+
+
+def other_figures(questions: QuestionSet, pairs: Sequence[tuple[Item, str]]) -> dict[str, Any]:
+    """What else can be said of texts: `extractions` and `measures`, each where the benchmark has such."""
+    entry, found = questions.entry, dict[str, Any]()
+    if entry.extractions:
+        found["extractions"] = {
+            name: _figures([mark(text, item).outcome for item, text in pairs])
+            for name, mark in entry.extractions.items()
+        }
+    if entry.measures is not None:
+        measured = [entry.measures(text, item) for item, text in pairs]
+        found["measures"] = {name: round(mean(each[name] for each in measured), 4) for name in measured[0]}
+    return found
 
 
 def _figures(outcomes: Sequence[int]) -> dict[str, Any]:
@@ -97,9 +112,9 @@ def _figures(outcomes: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _choice(item: Offered, output: Output) -> tuple[int, str]:
+def _choice(item: Offered, text: str) -> tuple[int, str]:
     """The verdict on a choice that was taken by its text; a text that is none of the choices is wrong."""
-    taken = output.output.strip()
+    taken = text.strip()
     stripped = [choice.strip() for choice in item.choices]
     if taken not in stripped:
         return 0, ""

@@ -45,8 +45,13 @@ def gsm8k_fixed(question: str, index: int, pool: Sequence[Written]) -> str:
 
 def truthfulqa(question: str, index: int, pool: Sequence[Written]) -> str:
     """The six pairs, then the question; a choice follows as ` {choice}`."""
+    return f"{truthfulqa_open(question, index, pool)}\nA:"
+
+
+def truthfulqa_open(question: str, index: int, pool: Sequence[Written]) -> str:
+    """The six pairs, then the question and nothing behind it: the model has to begin its answer with `A:` itself."""
     pairs = SEPARATOR.join(f"Q: {asked}\nA: {answer}" for asked, answer in TRUTHFULQA_PAIRS)
-    return f"{pairs}{SEPARATOR}Q: {question}\nA:"
+    return f"{pairs}{SEPARATOR}Q: {question}"
 
 
 def _worded(shots: Sequence[Written], question: str) -> str:

@@ -5,7 +5,9 @@ records' hash is compared with the definition's, and only then do they become qu
 over the records' deterministic CBOR, one after the other.
 """
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -35,6 +37,25 @@ class Offered(Struct, frozen=True, forbid_unknown_fields=True):
     question: str
     choices: tuple[str, ...]
     labels: tuple[int, ...]
+
+
+class Referred(Struct, frozen=True, forbid_unknown_fields=True):
+    """A question answered in words and compared with true and false answers, each as the data set has it."""
+
+    question: str
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+class Programmed(Struct, frozen=True, forbid_unknown_fields=True):
+    """The beginning of a program, to be written on; `test` defines `check`, which is called with `entry_point`."""
+
+    question: str
+    test: str
+    entry_point: str
+
+
+Item = Written | Offered | Referred | Programmed
 
 
 class QuestionsRefused(EvaluationError):
@@ -97,6 +118,38 @@ def _offered(row: Row, targets: str) -> Offered:
     return Offered(_text(row, "question"), choices, labels)
 
 
+_COLUMNS = {"Question": "question", "Correct Answers": "correct_answers", "Incorrect Answers": "incorrect_answers"}
+
+
+def referred(rows: Iterable[Row]) -> tuple[Referred, ...]:
+    """TruthfulQA's rows with answers in words, sorted by their text: the table's columns, or the Hub's lists.
+
+    The table separates answers by semicolons; what is empty between two of them is no answer.
+    """
+    named = [{_COLUMNS.get(key, key): value for key, value in row.items()} for row in rows]
+    found = (
+        Referred(_text(row, "question").strip(), _answers(row, "correct_answers"), _answers(row, "incorrect_answers"))
+        for row in named
+    )
+    return tuple(sorted(found, key=lambda record: record.question))
+
+
+def _answers(row: Row, key: str) -> tuple[str, ...]:
+    value = row.get(key)
+    listed = value.split(";") if isinstance(value, str) else value
+    if not isinstance(listed, list) or not all(isinstance(answer, str) for answer in listed):
+        raise QuestionsRefused(f"A row has no answers under {key!r}.")
+    found = tuple(answer.strip() for answer in listed if answer.strip())
+    if not found:
+        raise QuestionsRefused(f"A row has no answers under {key!r}.")
+    return found
+
+
+def programmed(rows: Iterable[Row]) -> tuple[Programmed, ...]:
+    """HumanEval's rows in their order: `prompt`, `test` and `entry_point`, unchanged."""
+    return tuple(Programmed(_text(row, "prompt"), _text(row, "test"), _text(row, "entry_point")) for row in rows)
+
+
 def _text(row: Row, key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str):
@@ -154,7 +207,9 @@ def _local_rows(source: Source, folder: Path | None) -> list[Row] | None:
 
 
 def _rows(data: bytes, path: Path) -> list[Row]:
-    """A JSON array of objects, or one object a line."""
+    """A table with named columns (CSV), a JSON array of objects, or one object a line."""
+    if path.suffix == ".csv":
+        return _table(data, path)
     try:
         if data.lstrip()[:1] == b"[":
             rows = json.loads(data)
@@ -165,3 +220,10 @@ def _rows(data: bytes, path: Path) -> list[Row]:
     if not all(isinstance(row, dict) for row in rows):
         raise QuestionsRefused(f"{path} holds rows that are no objects.")
     return list(rows)
+
+
+def _table(data: bytes, path: Path) -> list[Row]:
+    try:
+        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
+    except (ValueError, csv.Error) as error:
+        raise QuestionsRefused(f"{path} is no table: {error}.") from None

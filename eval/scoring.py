@@ -6,15 +6,19 @@ Works without the engine: llama.cpp is not loaded.
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+import trio
 
+from eval import judging, sandbox
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
 from eval.hub import Report
 from eval.outputs import read_outputs, score_outputs
+from eval.programs import program_of
 from eval.question_files import questions_ready
 from eval.scorers import RIGHT
 
@@ -24,16 +28,29 @@ NORMAL_QUANTILE = 1.959964  # two-sided 95 %
 
 
 def score(
-    benchmark: str, outputs: Path, *, data: Path | None = None, fetching: Report = lambda _: None
+    benchmark: str,
+    outputs: Path,
+    *,
+    data: Path | None = None,
+    code_sandbox: str = judging.CODE_LEAST,
+    fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Scores answers that were made elsewhere: a file with one `{"index": i, "output": text}` a line.
 
     `index` is a question's place in the pinned order; of a multiple-choice question `output` is the text of the choice
-    taken. Raises `EvaluationError` with a sentence that names the line.
+    taken, of a code benchmark what was written behind the prompt. `code_sandbox` is the weakest sandbox in which that
+    may run. Raises `EvaluationError` with a sentence that names the line.
     """
     entry = find(benchmark)
+    if entry.runs_programs:
+        judging.check_level(sandbox.detect(), code_sandbox)
     answers = read_outputs(outputs, entry.definition.dataset.questions)
-    return score_outputs(entry.load(questions_folder(entry, data, fetching)), answers)
+    questions = entry.load(questions_folder(entry, data, fetching))
+    if not entry.runs_programs:
+        return score_outputs(questions, answers)
+    programs = [program_of(questions.item(answer.index), answer.output) for answer in answers]
+    verdicts = trio.run(partial(judging.judge, programs, sandbox.detect(), least=code_sandbox))
+    return score_outputs(questions, answers, verdicts)
 
 
 def questions_folder(entry: Entry, data: Path | None, fetching: Report = lambda _: None) -> Path | None:

@@ -10,10 +10,13 @@ import errno
 import os
 import platform
 import struct
+from collections.abc import Sequence
 
 _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
+JUMP_EQUAL, JUMP_ANY_BIT = 0x15, 0x45
+_LOAD, _JUMP_AT_LEAST, _RETURN = 0x20, 0x35, 0x06
+ALLOW = 0x7FFF0000
+_KILL, _ERROR = 0x80000000, 0x00050000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _CLONE_THREAD = 0x10000
 _X32_BIT = 0x40000000
@@ -72,7 +75,11 @@ def refuse_calls() -> None:
     """Installs the filter in this thread and all that it starts. Needs "no new privileges". Raises `OSError`."""
     if not available():
         raise OSError(errno.EOPNOTSUPP, f"no table of system calls for {platform.machine()}")
-    instructions = _program(platform.machine(), os.getpid())
+    install(_program(platform.machine(), os.getpid()))
+
+
+def install(instructions: Sequence[bytes]) -> None:
+    """Puts a filter in force for good. Raises `OSError`."""
     code = b"".join(instructions)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("<HxxxxxxQ", len(instructions), ctypes.addressof(buffer))
@@ -81,40 +88,77 @@ def refuse_calls() -> None:
         raise OSError(number, f"the filter of system calls was refused: {os.strerror(number)}")
 
 
-def _program(machine: str, own: int) -> list[bytes]:
-    """The filter's instructions; each rule ends in an answer or leaves the call's number loaded."""
-    column = list(_AUDIT).index(machine)
-    refused = _ERROR | errno.EPERM
+def column(machine: str) -> int:
+    """Which number of a pair is this processor's."""
+    return list(_AUDIT).index(machine)
+
+
+def refused(number: int) -> int:
+    """The answer that lets a call fail with an error number."""
+    return _ERROR | number
+
+
+def preamble(machine: str) -> list[bytes]:
+    """Ends the process where a call is of another table; leaves the call's number loaded."""
     program = [
         _instruction(_LOAD, 0, 0, _ARCHITECTURE),
-        _instruction(_JUMP_EQUAL, 1, 0, _AUDIT[machine]),
-        _instruction(_RETURN, 0, 0, _KILL),
+        _instruction(JUMP_EQUAL, 1, 0, _AUDIT[machine]),
+        answer(_KILL),
         _instruction(_LOAD, 0, 0, _NUMBER),
     ]
     if machine == "x86_64":
-        program += [_instruction(_JUMP_AT_LEAST, 0, 1, _X32_BIT), _instruction(_RETURN, 0, 0, _KILL)]
-    for table in (_NETWORK, _PROGRAMS, _OTHER_PROCESSES, _KERNEL, _ATTRIBUTES):
-        for numbers in table.values():
-            number = numbers[column]
-            if number is not None:
-                program += [_instruction(_JUMP_EQUAL, 0, 1, number), _instruction(_RETURN, 0, 0, refused)]
-    for pair in _KILL_CALLS.values():
-        program += _rule(pair[column], [(0, _JUMP_EQUAL, own)], refused)
-    program += _rule(_CLONE[column], [(0, _JUMP_ANY_BIT, _CLONE_THREAD)], refused)
-    # clone3's flags lie in memory, where a filter cannot look: libraries fall back to clone
-    program += [_instruction(_JUMP_EQUAL, 0, 1, _CLONE3[column]), _instruction(_RETURN, 0, 0, _ERROR | errno.ENOSYS)]
-    program += _rule(_PRLIMIT[column], [(4, _JUMP_EQUAL, 0), (5, _JUMP_EQUAL, 0)], refused)
-    return [*program, _instruction(_RETURN, 0, 0, _ALLOW)]
+        program += [_instruction(_JUMP_AT_LEAST, 0, 1, _X32_BIT), answer(_KILL)]
+    return program
 
 
-def _rule(number: int, conditions: list[tuple[int, int, int]], otherwise: int) -> list[bytes]:
+def answer(value: int) -> bytes:
+    """Answers whatever call it is."""
+    return _instruction(_RETURN, 0, 0, value)
+
+
+def answered(number: int, value: int) -> list[bytes]:
+    """Answers one call."""
+    return [_instruction(JUMP_EQUAL, 0, 1, number), answer(value)]
+
+
+def rule(number: int, conditions: Sequence[tuple[int, int, int]], otherwise: int) -> list[bytes]:
     """Allows a call whose arguments meet all conditions: (half of an argument, comparison, value)."""
     body: list[bytes] = []
     for place, (half, comparison, value) in enumerate(conditions):
         to_refusal = 2 * (len(conditions) - place - 1) + 1
         body += [_instruction(_LOAD, 0, 0, _ARGUMENTS + 4 * half), _instruction(comparison, 0, to_refusal, value)]
-    body += [_instruction(_RETURN, 0, 0, _ALLOW), _instruction(_RETURN, 0, 0, otherwise)]
-    return [_instruction(_JUMP_EQUAL, 0, len(body), number), *body]
+    body += [answer(ALLOW), answer(otherwise)]
+    return [_instruction(JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def unless_any_bit(number: int, argument: int, bits: int, otherwise: int) -> list[bytes]:
+    """Allows a call that has none of these bits in an argument."""
+    body = [
+        _instruction(_LOAD, 0, 0, _ARGUMENTS + 8 * argument),
+        _instruction(JUMP_ANY_BIT, 1, 0, bits),
+        answer(ALLOW),
+        answer(otherwise),
+    ]
+    return [_instruction(JUMP_EQUAL, 0, len(body), number), *body]
+
+
+def _program(machine: str, own: int) -> list[bytes]:
+    """The filter's instructions; each rule ends in an answer or leaves the call's number loaded."""
+    place = column(machine)
+    refusal = refused(errno.EPERM)
+    program = preamble(machine)
+    for table in (_NETWORK, _PROGRAMS, _OTHER_PROCESSES, _KERNEL, _ATTRIBUTES):
+        for numbers in table.values():
+            number = numbers[place]
+            if number is not None:
+                program += answered(number, refusal)
+    for pair in _KILL_CALLS.values():
+        program += rule(pair[place], [(0, JUMP_EQUAL, own)], refusal)
+    program += rule(_CLONE[place], [(0, JUMP_ANY_BIT, _CLONE_THREAD)], refusal)
+    # clone3's flags lie in memory, where a filter cannot look: libraries fall back to clone
+    program += answered(_CLONE3[place], refused(errno.ENOSYS))
+    program += rule(_PRLIMIT[place], [(4, JUMP_EQUAL, 0), (5, JUMP_EQUAL, 0)], refusal)
+    return [*program, answer(ALLOW)]
 
 
 def _instruction(code: int, if_true: int, if_false: int, value: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from eval import judging
 from eval.artefacts import Resolver
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
@@ -52,7 +53,9 @@ class LlamaEvaluator:
             entry = find(request.benchmark.id)
             with self._held(request, entry):
                 job = await self._job(request, entry)
-                answer = await self._worker.evaluate(job, partial(_report, progress))
+                answer = await judging.evaluate(
+                    self._worker, job, partial(_report, progress), least=self._settings.code_sandbox
+                )
         except EvaluationError as error:
             raise EvaluationFailed(error.failure, error.detail) from None
         if isinstance(answer, JobFailed):

@@ -23,7 +23,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
-    the strongest that there is gets used in any case.
+    the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
+    where a weaker one refuses the task.
     """
 
     bootstrap: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=1024)] = max(1, (psutil.cpu_count(logical=False) or 2) - 1)
     least_free_disk: Annotated[int, Meta(ge=1)] = 64
     sandbox: Literal["strong", "in-process", "limits"] = "limits"
+    code_sandbox: Literal["strong", "in-process", "limits"] = "in-process"
     data: str = ""
     first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
 

@@ -5,7 +5,7 @@ try:
     import sys
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Annotated
+    from typing import Annotated, Literal
 
     import typer
 
@@ -29,6 +29,10 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", envvar="PEERBOARD_DATA", help="Folder with local copies of data sets.")
 ]
 BenchmarkOption = Annotated[str, typer.Option("--benchmark", help="Name of the benchmark.")]
+CodeSandboxOption = Annotated[
+    Literal["strong", "in-process", "limits"],
+    typer.Option("--code-sandbox", help="The weakest sandbox in which a program that a model wrote may run."),
+]
 ParentOption = Annotated[bool, typer.Option("--exit-with-parent", hidden=True)]
 
 
@@ -291,6 +295,7 @@ def evaluate(
     compare: Annotated[bool, typer.Option("--compare", help="Ask the base without adapters, too.")] = False,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which questions: another seed, others.")] = 0,
+    code_sandbox: CodeSandboxOption = "in-process",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -298,7 +303,15 @@ def evaluate(
     from peerboard import local_evaluation
 
     local_evaluation.evaluate(
-        model, benchmark, samples, lora or (), data=data, seed=seed, compare=compare, as_json=as_json
+        model,
+        benchmark,
+        samples,
+        lora or (),
+        data=data,
+        seed=seed,
+        compare=compare,
+        code_sandbox=code_sandbox,
+        as_json=as_json,
     )
 
 
@@ -307,13 +320,14 @@ def score(
     benchmark: BenchmarkOption,
     outputs: Annotated[Path, typer.Option("--outputs", help='Lines of {"index": 0, "output": "text"}.')],
     data: DataOption = None,
+    code_sandbox: CodeSandboxOption = "in-process",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score answers that were generated elsewhere."""
     from peerboard import local_evaluation
 
-    local_evaluation.score(benchmark, outputs, data=data, as_json=as_json)
+    local_evaluation.score(benchmark, outputs, data=data, code_sandbox=code_sandbox, as_json=as_json)
 
 
 for group, name in ((bootstrap_app, "bootstrap"), (key_app, "key"), (config_app, "config")):

@@ -67,6 +67,7 @@ def evaluate(
     data: Path | None,
     seed: int,
     compare: bool,
+    code_sandbox: str,
     as_json: bool,
 ) -> None:
     """Evaluate a model on this machine and print the result. Raises `CommandFailed`."""
@@ -74,7 +75,15 @@ def evaluate(
     try:
         result = _ask(
             lambda local: (local.compare if compare else local.evaluate)(
-                model, benchmark, samples, loras=loras, data=data, seed=seed, report=line, fetching=FetchingLine()
+                model,
+                benchmark,
+                samples,
+                loras=loras,
+                data=data,
+                seed=seed,
+                code_sandbox=str(code_sandbox),
+                report=line,
+                fetching=FetchingLine(),
             )
         )
     finally:
@@ -89,17 +98,20 @@ def evaluate(
     _print_score(result)
     if compare:
         _print_comparison(result["comparison"])
+    _print_other_figures(result)
     if result["near_ties"]:
         print(f"near ties  {result['near_ties']}: another machine may answer these otherwise")
     took = duration(result["seconds"]) if result["seconds"] >= 10 else f"{result['seconds']:.1f} s"
     print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {result['hardware']}, {result['engine']}")
 
 
-def score(benchmark: str, outputs: Path, *, data: Path | None, as_json: bool) -> None:
+def score(benchmark: str, outputs: Path, *, data: Path | None, code_sandbox: str, as_json: bool) -> None:
     """Score answers that were generated elsewhere and print the result. Raises `CommandFailed`."""
 
     def scored(scoring: Any) -> dict[str, Any]:
-        found: dict[str, Any] = scoring.score(benchmark, outputs, data=data, fetching=FetchingLine())
+        found: dict[str, Any] = scoring.score(
+            benchmark, outputs, data=data, code_sandbox=str(code_sandbox), fetching=FetchingLine()
+        )
         low, high = scoring.interval([each["outcome"] for each in found["outcomes"]])
         return found | {"low": low, "high": high}
 
@@ -109,8 +121,7 @@ def score(benchmark: str, outputs: Path, *, data: Path | None, as_json: bool) ->
         return
     print(f"{safe(outputs.name)} · {result['benchmark']} version {result['version']}")
     _print_score(result)
-    for name, figures in result.get("extractions", {}).items():
-        print(f"{name:<9}  {figures['score']:.1f} %, {figures['correct']} of {figures['questions']} correct")
+    _print_other_figures(result)
 
 
 def _print_score(result: dict[str, Any]) -> None:
@@ -121,6 +132,15 @@ def _print_score(result: dict[str, Any]) -> None:
     found = estimate(outcomes, len(outcomes))
     print(f"score      {found.score / 10:.1f} %  [{found.low / 10:.1f}, {found.high / 10:.1f}] (95 %)")
     print(f"questions  {result['questions']}, {result['correct']} correct")
+
+
+def _print_other_figures(result: dict[str, Any]) -> None:
+    for name, figures in result.get("extractions", {}).items():
+        print(f"{name:<9}  {figures['score']:.1f} %, {figures['correct']} of {figures['questions']} correct")
+    measures: dict[str, float] = result.get("measures", {})
+    for kind in dict.fromkeys(name.partition("_")[0] for name in measures):
+        highest, ahead, right = (measures[f"{kind}_{part}"] for part in ("max", "diff", "acc"))
+        print(f"{kind:<9}  {right:.1f} % nearer to the truth; {highest:.2f} at most, {ahead:+.2f} ahead of falsehoods")
 
 
 def _print_comparison(found: dict[str, Any]) -> None:
@@ -163,6 +183,7 @@ def _explained(error: Any) -> CommandFailed:
         Failure.FILE_MISSING: CommandFailed("NO_MODEL", error.detail, known, Exit.USAGE),
         Failure.BENCHMARK_UNSUPPORTED: CommandFailed("NO_BENCHMARK", error.detail, known, Exit.USAGE),
         Failure.OUT_OF_MEMORY: CommandFailed("OUT_OF_MEMORY", str(error), "Free memory, or take a smaller model."),
+        Failure.SANDBOX_WEAK: CommandFailed("SANDBOX_WEAK", str(error), "docs/sandbox.md says what each level needs."),
         Failure.TOO_SLOW: CommandFailed("TOO_SLOW", str(error), "Ask fewer questions with --samples."),
     }
     remedy = "Try another file, or report the model's maker what the engine says."

@@ -25,6 +25,7 @@ class Failure(enum.IntEnum):
     DOWNLOAD_FAILED = 66
     BENCHMARK_UNSUPPORTED = 67
     ENGINE_FAILED = 68
+    SANDBOX_WEAK = 69
 
     @property
     def of_model(self) -> bool:
@@ -51,4 +52,5 @@ _SENTENCES: dict[Failure, str] = {
     Failure.DOWNLOAD_FAILED: "A file could not be downloaded.",
     Failure.BENCHMARK_UNSUPPORTED: "This version of the evaluator does not know the benchmark.",
     Failure.ENGINE_FAILED: "The evaluator failed for a reason of its own.",
+    Failure.SANDBOX_WEAK: "The device cannot confine the evaluation as strongly as it has to be.",
 }

@@ -193,6 +193,23 @@ def test_truthfulqa_is_the_same_from_the_hub(
     assert content_hash(entry.load(folder).items) == entry.definition.dataset.content
 
 
+def test_truthfulqas_answers_are_the_same_from_the_hub(
+    put_truthfulqa_texts: Callable[[], Repository], cache: Cache, data: Path
+) -> None:
+    put_truthfulqa_texts()
+    entry = find("truthfulqa-gen")
+    assert entry.load(questions_ready(entry, None, cache)).items == entry.load(data).items
+
+
+def test_humaneval_is_the_same_from_the_hub(
+    put_humaneval: Callable[[], Repository], cache: Cache, data_folder: Callable[[str], Path]
+) -> None:
+    put_humaneval()
+    entry = find("humaneval")
+    local = data_folder("humaneval").parent
+    assert entry.load(questions_ready(entry, None, cache)).items == entry.load(local).items
+
+
 def test_lines_that_the_child_writes_are_the_rows(repository: Repository, cache: Cache) -> None:
     questions_ready(sums(), None, cache)
     lines = (cache.folder / SOURCE.cached).read_text(encoding="utf-8").splitlines()

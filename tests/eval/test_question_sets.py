@@ -11,13 +11,17 @@ from eval.benchmarks import find, names
 from eval.failing import EvaluationError
 from eval.questions import (
     Offered,
+    Programmed,
     QuestionsRefused,
+    Referred,
     Row,
     Source,
     Written,
     content_hash,
     offered,
+    programmed,
     read_records,
+    referred,
     written,
 )
 from protocol import cbor
@@ -89,6 +93,39 @@ def test_choices_are_the_same_from_both_sources_and_in_any_order() -> None:
     assert offered("targets")([local, other]) == offered("targets")([other, hub]) == expected
 
 
+def test_answers_in_words_are_the_same_from_the_table_and_from_the_hub(tmp_path: Path) -> None:
+    table = '\ufeffType,Question,Correct Answers,Incorrect Answers\r\nx,Is it? ,Yes; ;It is,"No;\nNever, ever"\r\n'
+    hub = [{"question": "Is it? ", "correct_answers": ["Yes", "", "It is"], "incorrect_answers": ["No", "Never, ever"]}]
+    expected = (Referred("Is it?", ("Yes", "It is"), ("No", "Never, ever")),)
+    assert referred(hub) == expected
+    source = Source("words/words.csv", "some/words", "a" * 40, "main", "test", content_hash(expected))
+    put(tmp_path, source.local, table)
+    assert read_records(source, referred, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["Question\nIs it?\n", "Question,Correct Answers,Incorrect Answers\na,;,b\n", "\x00", ""]
+)
+def test_tables_without_answers_are_refused(tmp_path: Path, text: str) -> None:
+    source = Source("words/words.csv", "some/words", "a" * 40, "main", "test", bytes(32))
+    put(tmp_path, source.local, text)
+    with pytest.raises(QuestionsRefused):
+        read_records(source, referred, tmp_path)
+
+
+def test_programs_are_taken_as_they_are() -> None:
+    row = {
+        "task_id": "Own/0",
+        "prompt": "def f():\n",
+        "test": "def check(f):\n    f()\n",
+        "entry_point": "f",
+        "more": 1,
+    }
+    assert programmed([row]) == (Programmed("def f():\n", "def check(f):\n    f()\n", "f"),)
+    with pytest.raises(QuestionsRefused):
+        programmed([row | {"test": None}])
+
+
 def test_the_content_hash_is_that_of_the_records_one_after_the_other() -> None:
     import hashlib
 
@@ -126,7 +163,7 @@ def test_demo_questions_are_the_pinned_ones(name: str) -> None:
         questions.item(len(questions.items))
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "gsm8k-fixed5", "truthfulqa-mc1", "truthfulqa-mc2"])
+@pytest.mark.parametrize("name", [name for name in names() if find(name).sources])
 def test_local_copies_of_real_data_are_the_pinned_ones(name: str, data: Path) -> None:
     questions = find(name).load(data)
     assert len(questions.items) == questions.entry.definition.dataset.questions

@@ -53,7 +53,7 @@ async def test_less_than_the_settings_ask_for_evaluates_nothing(tiny: Path) -> N
     async with open_worker(confined=Sandbox(LIMITS, "No bubblewrap."), least=STRONG) as worker:
         answer = await worker.evaluate(wanted)
         assert isinstance(answer, JobFailed)
-        assert answer.failure is Failure.ENGINE_FAILED
+        assert answer.failure is Failure.SANDBOX_WEAK
         assert not answer.failure.of_model
         assert "No bubblewrap." in answer.detail
         assert worker.pid is None

@@ -1,5 +1,6 @@
 """Fixtures for every folder of tests: a stand-in for the Hub, and data sets on it as they lie on the real one."""
 
+import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eval import benchmarks
+from eval import data_sets
 from tests.hub.stand_in import HubStandIn, Repository
 
 
@@ -62,7 +63,7 @@ def put_gsm8k(hub: HubStandIn, data_folder: Any) -> Any:
         for split in ("train", "test"):
             text = (data_folder("gsm8k") / f"{split}.jsonl").read_text(encoding="utf-8")
             splits[split] = write([json.loads(line) for line in text.splitlines()])
-        return put_data_set(hub, benchmarks.GSM8K_REPOSITORY, benchmarks.GSM8K_COMMIT, "main", splits, suffix)
+        return put_data_set(hub, data_sets.GSM8K_TEST.repository, data_sets.GSM8K_TEST.commit, "main", splits, suffix)
 
     return put
 
@@ -82,7 +83,43 @@ def put_truthfulqa(hub: HubStandIn, data_folder: Any) -> Any:
             for row in local
         ]
         data = as_parquet(rows) if suffix == "parquet" else as_lines(rows)
-        place = (benchmarks.TRUTHFULQA_REPOSITORY, benchmarks.TRUTHFULQA_COMMIT, "multiple_choice")
+        place = (data_sets.TRUTHFULQA_MC1.repository, data_sets.TRUTHFULQA_MC1.commit, "multiple_choice")
         return put_data_set(hub, *place, {"validation": data}, suffix)
+
+    return put
+
+
+@pytest.fixture
+def put_truthfulqa_texts(hub: HubStandIn, data_folder: Any) -> Any:
+    """Puts TruthfulQA's answers in words on the stand-in, as the Hub's own conversion of the table has them."""
+
+    def put(suffix: str = "parquet") -> Repository:
+        table = (data_folder("truthfulqa") / "TruthfulQA.csv").read_text(encoding="utf-8-sig")
+        rows = [
+            {
+                "type": row["Type"],
+                "question": row["Question"],
+                "correct_answers": [answer.strip() for answer in row["Correct Answers"].strip().split(";")],
+                "incorrect_answers": [answer.strip() for answer in row["Incorrect Answers"].strip().split(";")],
+            }
+            for row in csv.DictReader(io.StringIO(table, newline=""))
+        ]
+        data = as_parquet(rows) if suffix == "parquet" else as_lines(rows)
+        source = data_sets.TRUTHFULQA_TEXTS
+        return put_data_set(hub, source.repository, source.commit, "generation", {"validation": data}, suffix)
+
+    return put
+
+
+@pytest.fixture
+def put_humaneval(hub: HubStandIn, data_folder: Any) -> Any:
+    """Puts HumanEval on the stand-in from its local copy."""
+
+    def put(suffix: str = "parquet") -> Repository:
+        text = (data_folder("humaneval") / "HumanEval.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in text.splitlines()]
+        data = as_parquet(rows) if suffix == "parquet" else as_lines(rows)
+        source = data_sets.HUMANEVAL
+        return put_data_set(hub, source.repository, source.commit, source.configuration, {"test": data}, suffix)
 
     return put

@@ -112,8 +112,8 @@ def test_more_samples_than_questions_are_all_of_them(call: Callable[..., Any], m
     monkeypatch.setattr(local, "evaluate", three_there_are)
     done = call("eval", "tally-base", *WORDS, "--samples", 1200, "--json")
     assert (done.code, done.json["data"]["questions"]) == (0, 3)
-    assert done.error == "tally-words has 3 questions: all of them were asked, not 1,200.\n"
-    assert call("eval", "tally-base", *WORDS, "--samples", 3).error == ""
+    assert done.error.endswith("tally-words has 3 questions: all of them were asked, not 1,200.\n")
+    assert "all of them" not in call("eval", "tally-base", *WORDS, "--samples", 3).error
 
 
 def test_people_read_what_an_adapter_gains(call: Callable[..., Any]) -> None:

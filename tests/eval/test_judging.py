@@ -1,0 +1,173 @@
+"""Code benchmarks from end to end: what is generated gets run, and its verdict is the outcome."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from eval import judging, sandbox
+from eval.benchmarks import find
+from eval.client import Worker
+from eval.failing import EvaluationError
+from eval.job import Job, JobFailed, Outcome, Progress
+from eval.judging import judge
+from eval.local import evaluate
+from eval.programs import Ending, Judged, program_of
+from eval.questions import Programmed, Written
+from eval.sandbox import LIMITS, NONE, Sandbox
+from eval.scoring import score
+from eval.transcripts import StopReason, Transcript
+from protocol.failures import Failure
+
+HERE = Sandbox(LIMITS)
+DOUBLE = Programmed(
+    "def double(number: int) -> int:\n", "\ndef check(candidate):\n    assert candidate(2) == 4\n", "double"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("    return 2 * number\n", Judged(Ending.PASSED)),
+        ("    return number", Judged(Ending.FAILED, "AssertionError")),
+        ("    return numbr", Judged(Ending.FAILED, "NameError")),
+        ("    return double(number)", Judged(Ending.FAILED, "RecursionError")),
+        ("    return (", Judged(Ending.FAILED, "SyntaxError")),
+        ("", Judged(Ending.FAILED, "IndentationError")),
+        ("    exit(0)", Judged(Ending.FAILED, "SystemExit")),
+    ],
+)
+async def test_a_completion_is_run_with_its_test(text: str, expected: Judged) -> None:
+    assert await judge([program_of(DOUBLE, text)], HERE, least=LIMITS) == [expected]
+
+
+async def test_programs_are_judged_in_order_and_one_cannot_change_another() -> None:
+    texts = ["    import builtins; builtins.abs = None; return 4", "    return abs(-4)", "    return 5"]
+    found = await judge([program_of(DOUBLE, text) for text in texts], HERE, least=LIMITS)
+    assert [judged.outcome for judged in found] == [1000, 1000, 0]
+
+
+def test_only_a_program_can_be_completed() -> None:
+    with pytest.raises(TypeError):
+        program_of(Written("1+1?", "2"), "2")
+
+
+async def test_cancelling_ends_the_program() -> None:
+    with trio.move_on_after(1):
+        await judge([program_of(DOUBLE, "    import time; time.sleep(60)")], HERE, least=LIMITS)
+        raise AssertionError("it waited")
+
+
+async def test_every_reference_solution_of_humaneval_passes(data_folder: Callable[[str], Path]) -> None:
+    folder = data_folder("humaneval")
+    rows = [json.loads(line) for line in (folder / "HumanEval.jsonl").read_text(encoding="utf-8").splitlines()]
+    questions = find("humaneval").load(folder.parent)
+    some = range(0, len(rows), 14)
+    programs = [program_of(questions.item(index), rows[index]["canonical_solution"]) for index in some]
+    spoilt = [program_of(questions.item(index), "    return NotImplemented\n") for index in some]
+    here = sandbox.detect()
+    assert {judged.ending for judged in await judge(programs, here, least=NONE)} == {Ending.PASSED}
+    assert {judged.ending for judged in await judge(spoilt, here, least=NONE)} == {Ending.FAILED}
+
+
+class StandIn:
+    """In place of a worker: says at once what its child is to have said."""
+
+    def __init__(self, answer: Outcome) -> None:
+        self.answer, self.asked = answer, 0
+
+    async def evaluate(self, job: Job, report: Callable[[Progress], None]) -> Outcome | JobFailed:
+        self.asked += 1
+        return self.answer
+
+
+def generated(*texts: tuple[int, str]) -> Outcome:
+    return Outcome(
+        outcomes=tuple(0 for _ in texts),
+        margins=tuple(900 for _ in texts),
+        near_ties=tuple(False for _ in texts),
+        fingerprint=b"",
+        transcript_digest=bytes(32),
+        tokens_in=9,
+        tokens_out=9,
+        run_ms=9,
+        energy_mj=None,
+        engine="llama-cpp-python 0.3.36",
+        hardware="cpu-avx2",
+        mode="fast",
+        transcripts=tuple(Transcript(index, (1,), 0, text=text, stop=StopReason.END_TOKEN) for index, text in texts),
+    )
+
+
+def job(folder: Path, *questions: int, keep: bool = False) -> Job:
+    return Job(
+        base="/model.gguf",
+        base_sha256=bytes(32),
+        benchmark="humaneval",
+        questions=questions,
+        data_folder=str(folder),
+        keep_transcripts=keep,
+    )
+
+
+async def answered(worker: StandIn, asked: Job, confined: Sandbox = HERE, least: str = LIMITS) -> Outcome | JobFailed:
+    as_worker: Worker = worker  # type: ignore[assignment]
+    return await judging.evaluate(as_worker, asked, confined=confined, least=least)
+
+
+async def test_verdicts_take_the_place_of_outcomes(
+    data_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = data_folder("humaneval").parent
+    texts = ["    return True\n", "    return number % 1.0\n", "    while True: pass\n"]
+    worker = StandIn(generated(*enumerate(texts)))
+    monkeypatch.setattr(judging, "ALLOWANCE", msgspec.structs.replace(judging.ALLOWANCE, wall_seconds=3.0))
+    found = await answered(worker, job(folder, 0, 1, 2))
+    assert isinstance(found, Outcome)
+    assert found.outcomes == (0, 0, 0)
+    worker.answer = generated((2, texts[1]), (0, texts[2]))
+    found = await answered(worker, job(folder, 2, 0, keep=True))
+    assert isinstance(found, Outcome)
+    assert found.outcomes == (1000, 0)
+    assert found.near_ties == (False, True), "a faster machine might have come to an end"
+    assert [each.outcome for each in found.transcripts] == [1000, 0]
+
+
+async def test_a_child_that_answers_other_questions_is_not_believed(tmp_path: Path) -> None:
+    found = await answered(StandIn(generated((1, ""))), job(tmp_path, 0))
+    assert isinstance(found, JobFailed)
+    assert found.failure is Failure.ENGINE_FAILED
+
+
+async def test_where_programs_may_not_run_nothing_is_generated(tmp_path: Path) -> None:
+    worker = StandIn(generated((0, "")))
+    found = await answered(worker, job(tmp_path, 0), Sandbox(LIMITS, "No Landlock."), judging.CODE_LEAST)
+    assert isinstance(found, JobFailed)
+    assert found.failure is Failure.SANDBOX_WEAK
+    assert "No Landlock." in found.detail
+    assert worker.asked == 0
+
+
+def test_a_model_is_evaluated_on_programs(tiny: Path, data_folder: Callable[[str], Path]) -> None:
+    found = evaluate(str(tiny), "humaneval", 2, data=data_folder("humaneval").parent, code_sandbox=LIMITS)
+    assert found["questions"] == 2
+    assert found["correct"] == 0, "its weights are random"
+
+
+def test_programs_made_elsewhere_are_scored(data_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs.jsonl"
+    lines = [{"index": 2, "output": "    return number % 1.0\n"}, {"index": 0, "output": "    return\n"}]
+    outputs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = score("humaneval", outputs, data=data_folder("humaneval").parent, code_sandbox=LIMITS)
+    assert [(each["index"], each["outcome"]) for each in found["outcomes"]] == [(2, 1000), (0, 0)]
+    assert (found["score"], found["correct"]) == (50.0, 1)
+
+
+def test_scoring_asks_for_a_sandbox_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "detect", lambda: Sandbox(LIMITS, "No Landlock."))
+    with pytest.raises(EvaluationError) as refused:
+        score("humaneval", tmp_path / "outputs.jsonl")
+    assert refused.value.failure is Failure.SANDBOX_WEAK
