@@ -16,14 +16,18 @@ from pathlib import Path
 from eval.cache import Cache, NoRoom
 from eval.demo import catalogue
 from eval.failing import EvaluationError
+from eval.header import HeaderRefused, read_header
 from eval.hub import Announced, Report, announced, download, place_of
 from eval.job import AdapterFile
-from protocol.definitions import HubFile, Model
+from eval.peft import convert_files
+from protocol.definitions import Adapter, HubFile, Model
 from protocol.failures import Failure
+from protocol.hashing import digest
 
 READ_BYTES = 1 << 20
 MAX_REMEMBERED = 1024
 MAX_FILES_LOOKED_AT = 4096
+MOST_GROWN = 3  # a converted adapter is 32-bit floats, where its weights may have sixteen bits
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,16}")
 
 
@@ -81,17 +85,45 @@ class Resolver:
     ) -> tuple[Path, tuple[AdapterFile, ...]]:
         """Paths of the base and of all adapters, as a job wants them. Raises as `resolve` does."""
         base = self.resolve(model.base, report, stop)
-        adapters = (
-            AdapterFile(str(self.resolve(adapter.file, report, stop)), adapter.file.sha256, adapter.scale)
-            for adapter in model.adapters
-        )
-        return base, tuple(adapters)
+        return base, tuple(self._adapter(adapter, model, base, report, stop) for adapter in model.adapters)
 
     def held(self, model: Model) -> AbstractContextManager[None]:
         """Within the block the cache does not evict the model's files."""
         if self._cache is None:
             return nullcontext()
-        return self._cache.held(cached_name(file) for file in (model.base, *(item.file for item in model.adapters)))
+        converted = (converted_name(adapter, model) for adapter in model.adapters if adapter.configuration)
+        return self._cache.held([*map(cached_name, model.files), *converted])
+
+    def _adapter(
+        self, adapter: Adapter, model: Model, base: Path, report: Report, stop: threading.Event | None
+    ) -> AdapterFile:
+        """A GGUF adapter as it is; one of PEFT converted for this base, once, into the cache."""
+        weights = self.resolve(adapter.file, report, stop)
+        if adapter.configuration is None:
+            return AdapterFile(str(weights), adapter.file.sha256, adapter.scale)
+        configuration = self.resolve(adapter.configuration, report, stop)
+        if self._cache is None:
+            raise EvaluationError(
+                Failure.DOWNLOAD_FAILED, f"{place_of(adapter.file)} has to be converted, and there is no cache for it."
+            )
+        name = converted_name(adapter, model)
+        found = self._cache.find(name) or self._converted(self._cache, name, weights, configuration, model, base)
+        return AdapterFile(str(found), self._hashes.of(found), adapter.scale)
+
+    def _converted(self, cache: Cache, name: str, weights: Path, configuration: Path, model: Model, base: Path) -> Path:
+        try:
+            with cache.room(name, MOST_GROWN * weights.stat().st_size) as target:
+                if found := cache.find(name):  # another thread was faster
+                    return found
+                convert_files(weights, configuration, read_header(base), model.base.sha256, target)
+                return cache.keep(name)
+        except NoRoom as error:
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, f"A converted adapter has no room: {error}") from None
+        except HeaderRefused as error:
+            raise EvaluationError(Failure.MODEL_REFUSED, str(error)) from None
+        except OSError as error:
+            detail = f"An adapter cannot be converted into {cache.folder}: {error.strerror or error}."
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
 
     def _fetched(self, file: HubFile, cache: Cache, report: Report, stop: threading.Event | None) -> Path:
         place, name = place_of(file), cached_name(file)
@@ -175,3 +207,9 @@ def cached_name(file: HubFile) -> str:
     """The name of a file in the cache: its hash, with the ending by which people know what it is."""
     suffix = Path(file.path).suffix.lower()
     return file.sha256.hex() + (suffix if _SUFFIX.fullmatch(suffix) else "")
+
+
+def converted_name(adapter: Adapter, model: Model) -> str:
+    """The name in the cache of an adapter of PEFT, converted for the model's base."""
+    named = digest("peerboard/converted-adapter/1", *(file.sha256 for file in adapter.files), model.base.sha256)
+    return named.hex() + ".gguf"

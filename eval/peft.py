@@ -63,11 +63,19 @@ def folder_of(path: Path) -> Path:
 def convert(adapter: Path, base: Header, base_sha256: bytes, target: Path) -> None:
     """Writes the PEFT adapter at `adapter` (its folder, or the weights in it) to `target`, for exactly this base.
 
+    Raises as `convert_files` does.
+    """
+    weights = adapter if adapter.suffix == ".safetensors" and not adapter.is_dir() else folder_of(adapter) / WEIGHTS
+    convert_files(weights, folder_of(adapter) / CONFIG, base, base_sha256, target)
+
+
+def convert_files(weights: Path, configuration: Path, base: Header, base_sha256: bytes, target: Path) -> None:
+    """Writes the PEFT adapter of these two files to `target`, for exactly this base.
+
     Raises `AdapterRefused`, and `OSError` where `target` cannot be written.
     """
-    settings = _settings(folder_of(adapter) / CONFIG)
+    settings = _settings(configuration)
     _check_architecture(settings, base)
-    weights = adapter if adapter.suffix == ".safetensors" and not adapter.is_dir() else folder_of(adapter) / WEIGHTS
     try:
         file = _weights(weights)
         tensors = {tensor.name: tensor for tensor in base.tensors}

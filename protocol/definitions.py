@@ -44,10 +44,25 @@ class HubFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Adapter(Struct, frozen=True, forbid_unknown_fields=True):
-    """A LoRA adapter on the model's base. `scale` in thousandths: 1000 is the adapter as it was trained."""
+    """A LoRA adapter on the model's base. `scale` in thousandths: 1000 is the adapter as it was trained.
+
+    A GGUF file, or the weights that PEFT saved (safetensors): then `configuration` is the `adapter_config.json` beside
+    them, which says how strong they are and where they belong.
+    """
 
     file: HubFile
     scale: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    configuration: HubFile | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: PEFT gives every file of weights the same name, so there it is the repository's."""
+        return self.file.stem if self.configuration is None else self.file.repository.rsplit("/", 1)[-1]
+
+    @property
+    def files(self) -> tuple[HubFile, ...]:
+        """All that has to be fetched."""
+        return (self.file,) if self.configuration is None else (self.file, self.configuration)
 
 
 class HubRevision(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,27 +136,38 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def id(self) -> bytes:
         """Hash of the hashes of the base and of all adapters with their scales, in order."""
-        adapters = tuple((adapter.file.sha256, adapter.scale) for adapter in self.adapters)
+        adapters = tuple(
+            (adapter.file.sha256, adapter.scale, *(file.sha256 for file in adapter.files[1:]))
+            for adapter in self.adapters
+        )
         return digest("peerboard/model/1", self.base.sha256, adapters)
 
     @property
     def name(self) -> str:
-        """The files' names, for people: `tally-base + tally-times`. Not unique: `reference` is."""
-        return " + ".join([self.base.stem, *(adapter.file.stem for adapter in self.adapters)])
+        """The files' names, for people: `tally-base + tally-times`, a scale after `*`. Not unique: `reference` is."""
+        return " + ".join([self.base.stem, *(adapter.name + _strength(adapter) for adapter in self.adapters)])
 
     @property
     def reference(self) -> str:
         """Where the files lie: `organisation/repository@commit:path`, adapters after ` + `, a scale after `*`."""
         parts = [_place(self.base)]
         for adapter in self.adapters:
-            scale = "" if adapter.scale == 1000 else f"*{adapter.scale / 1000:g}"
-            parts.append(_place(adapter.file) + scale)
+            parts.append(_place(adapter.file) + _strength(adapter))
         return " + ".join(parts)
 
     @property
     def total_bytes(self) -> int:
         """Size of all files together."""
-        return self.base.size + sum(adapter.file.size for adapter in self.adapters)
+        return sum(file.size for file in self.files)
+
+    @property
+    def files(self) -> tuple[HubFile, ...]:
+        """All that has to be fetched, the base first."""
+        return (self.base, *(file for adapter in self.adapters for file in adapter.files))
+
+
+def _strength(adapter: Adapter) -> str:
+    return "" if adapter.scale == 1000 else f"*{adapter.scale / 1000:g}"
 
 
 def _place(file: HubFile) -> str:

@@ -1,5 +1,6 @@
 """PEFT adapters as a person uses them: named on the command line, and compared with the base."""
 
+import hashlib
 from fractions import Fraction
 from math import comb, sqrt
 from pathlib import Path
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from eval.artefacts import Resolver
+from eval.cache import Cache
 from eval.comparison import as_data, paired
 from eval.demo import catalogue
 from eval.failing import EvaluationError
 from eval.header import ALIGNMENT, read_header
 from eval.local import choose, compare, evaluate
-from eval.peft import convert
+from eval.peft import CONFIG, WEIGHTS, convert
 from eval.peft_refusals import AdapterRefused, Refusal
+from protocol.definitions import Adapter, HubFile
 from protocol.failures import Failure
 from tests.eval.peft_adapters import GOLDEN, Array, write_peft
 
@@ -50,6 +55,51 @@ def times(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rank = min(tensor.shape[1] for tensor in header.tensors if tensor.name.endswith("lora_a"))
     config = {"peft_type": "LORA", "r": rank, "lora_alpha": header.metadata["adapter.lora.alpha"]}
     return write_peft(tmp_path_factory.mktemp("hub") / "times-in-peft", config, tensors)
+
+
+def registered(path: Path) -> HubFile:
+    """The file as a registration pins it."""
+    data = path.read_bytes()
+    return HubFile("somebody/times-in-peft", "a" * 40, path.name, hashlib.sha256(data).digest(), len(data))
+
+
+def test_an_adapter_from_peft_is_registered_by_its_two_files(times: Path, tmp_path: Path) -> None:
+    weights, configuration = times / WEIGHTS, times / CONFIG
+    (base,) = (model for model in catalogue.packaged_models() if model.name == "tally-base")
+    adapter = Adapter(registered(weights), 500, registered(configuration))
+    model = replace(base, adapters=(adapter,))
+    assert model.name == "tally-base + times-in-peft"
+    assert model.id != replace(base, adapters=(Adapter(adapter.file, 500, adapter.file),)).id
+    assert model.total_bytes == base.total_bytes + weights.stat().st_size + configuration.stat().st_size
+
+    cache = Cache(tmp_path / "cache", 1 << 24, reserve=0)
+    resolver = Resolver((weights, configuration), cache, hub=False)
+    _, (found,) = resolver.resolve_model(model)
+    convert(times, read_header(BASE), base.base.sha256, tmp_path / "alone.gguf")
+    assert Path(found.path).read_bytes() == (tmp_path / "alone.gguf").read_bytes()
+    assert (found.sha256, found.scale) == (hashlib.sha256(Path(found.path).read_bytes()).digest(), 500)
+
+    written = Path(found.path).stat().st_mtime_ns
+    with resolver.held(model):
+        assert resolver.resolve_model(model)[1] == (found,)
+    assert Path(found.path).stat().st_mtime_ns == written
+    answers = evaluate("tally-base", "tally-words", 20, loras=[found.path])["outcomes"]
+    assert answers == evaluate("tally-base", "tally-words", 20, loras=["tally-times"])["outcomes"]
+
+
+def test_a_registered_adapter_that_cannot_be_converted_is_refused(times: Path, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text('{"peft_type": "LORA", "r": 16, "lora_alpha": 32, "use_dora": true}')
+    adapter = Adapter(registered(times / WEIGHTS), 1000, registered(tmp_path / CONFIG))
+    (base,) = (model for model in catalogue.packaged_models() if model.name == "tally-base")
+    cache = Cache(tmp_path / "cache", 1 << 24, reserve=0)
+    resolver = Resolver((times / WEIGHTS, tmp_path / CONFIG), cache, hub=False)
+    with pytest.raises(AdapterRefused) as refused:
+        resolver.resolve_model(replace(base, adapters=(adapter,)))
+    assert refused.value.reason is Refusal.DORA
+    small = Resolver((times / WEIGHTS, times / CONFIG), Cache(tmp_path / "small", 1000, reserve=0), hub=False)
+    fitting = Adapter(registered(times / WEIGHTS), 1000, registered(times / CONFIG))
+    with pytest.raises(EvaluationError, match="raise the setting 'disk'"):
+        small.resolve_model(replace(base, adapters=(fitting,)))
 
 
 def test_an_adapter_from_peft_answers_as_the_packaged_one(times: Path) -> None:

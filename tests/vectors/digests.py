@@ -138,7 +138,11 @@ def cases() -> Iterator[Case]:
     ):
         yield name, "digest", {"tag": "peerboard/example/1", "parts": parts}
     yield "another tag, another digest", "digest", {"tag": "peerboard/example/2", "parts": []}
-    for name, model in (("one file", envelopes.PLAIN), ("adapter and scale", envelopes.FULL)):
+    for name, model in (
+        ("one file", envelopes.PLAIN),
+        ("adapter and scale", envelopes.FULL),
+        ("adapter of PEFT", envelopes.PEFT),
+    ):
         yield name, "model-id", {"model": cbor.encode(model).hex()}
     yield "benchmark", "benchmark-id", {"benchmark": cbor.encode(envelopes.BENCHMARK).hex()}
     yield "genesis", "network-id", {"genesis": cbor.encode(GENESIS).hex()}

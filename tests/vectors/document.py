@@ -29,7 +29,13 @@ FILE = Path(__file__).parents[2] / "docs" / "protocol.md"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 DIGESTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "peerboard/model/1": ("id of a model", ("SHA-256 of the base", "array of [SHA-256, scale] of the adapters")),
+    "peerboard/model/1": (
+        "id of a model",
+        (
+            "SHA-256 of the base",
+            "array of [SHA-256, scale] of the adapters, with their configuration's SHA-256 third where they have one",
+        ),
+    ),
     "peerboard/benchmark/1": ("id of a benchmark", ("the `Benchmark`",)),
     "peerboard/text/1": ("a text document", ("the `TextDocument`",)),
     "peerboard/consent/1": ("consent of a device", ("network", "account")),

@@ -74,6 +74,8 @@ NETWORK = sha("network")
 ACCOUNT, DEVICE, LOG, NEW_LOG = (PrivateKey(sha("key", name)) for name in ("account", "device", "log", "new log"))
 FILE_OF_BASE = HubFile("example/base", "a" * 40, "base-q8_0.gguf", sha("base"), 1_234_567_890)
 FILE_OF_ADAPTER = HubFile("example/adapter", "b" * 40, "lora/adapter.gguf", sha("adapter"), 12_345_678)
+WEIGHTS = HubFile("example/lora", "f" * 40, "adapter_model.safetensors", sha("weights"), 23_456_789)
+CONFIGURATION = HubFile("example/lora", "f" * 40, "adapter_config.json", sha("configuration"), 729)
 DATASET = Dataset("example/questions", "c" * 40, "main", "test", sha("content"), 1319)
 BENCHMARK = Benchmark("sums", 3, "maths", "en", TaskKind.GENERATION, DATASET, "sums/3", "numbers/1", 0, 256, ("1", "2"))
 PLAIN = Model(FILE_OF_BASE, (), "llama", 1_100_000_000, "Q8_0", "apache-2.0")
@@ -98,6 +100,7 @@ FULL = Model(
     sha("text"),
     CARD,
 )
+PEFT = Model(FILE_OF_BASE, (Adapter(WEIGHTS, 1000, CONFIGURATION),), "llama", 1_100_000_000, "Q8_0", "MIT")
 RUN = Run("llama-cpp-python 0.3.36", "x86-64 avx2", "reproducible", 0, (Setting("threads", "4"),))
 EVALUATED = TaskResult(
     task=sha("task", 0),
@@ -133,6 +136,7 @@ def messages() -> Iterator[tuple[str, PrivateKey, Message]]:
     yield "benchmark with text", DEVICE, BenchmarkDefinition(BENCHMARK, sha("text"))
     yield "model of one file", DEVICE, Registration(PLAIN, 5)
     yield "model with adapter and card", DEVICE, Registration(FULL, 2**31 - 1)
+    yield "model with an adapter of PEFT", DEVICE, Registration(PEFT, 5)
     yield "claim", DEVICE, Claim(7, 1, (ClaimedTask(sha("task", 0), 1000),))
     yield "claim of nothing", DEVICE, Claim(7, 0, ())
     yield "commitment", DEVICE, Commitment(7, sha("ground"), (sha("task", 0), sha("task", 1)), sha("digest"))
