@@ -28,8 +28,9 @@ ENGINE = ("0.3.36", "0.3.36")
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of the manifest. `base` names the entry that an adapter belongs to, `scale` is in thousandths.
 
-    `quantisation` is the type of the matrices, `demo` whether a demo network registers it from the start, `parameters`
-    the file's own.
+    `quantisation` is the type of the matrices, `parameters` the file's own, `copy_of` the entry that a coarser copy was
+    made from. `demo`: a demo network registers it from the start. `rung`: one of the ladder of models whose true scores
+    lie clearly apart on both benchmarks; the others stand beside a rung to show what a copy loses or an adapter gains.
     """
 
     name: str
@@ -40,8 +41,10 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     parameters: int
     quantisation: str
     base: str | None
+    copy_of: str | None
     scale: int
     demo: bool
+    rung: bool
     description: str
 
 
@@ -54,6 +57,11 @@ def entries() -> tuple[Entry, ...]:
 def packaged_models(*, every: bool = False) -> tuple[Model, ...]:
     """The models of a demo network; with `every`, the quantised variants and further adapters too."""
     return tuple(_model(entry) for entry in entries() if entry.demo or every)
+
+
+def ladder() -> tuple[Model, ...]:
+    """The models of a demo network whose true scores lie clearly apart on both benchmarks."""
+    return tuple(_model(entry) for entry in entries() if entry.rung)
 
 
 @functools.cache
@@ -109,11 +117,9 @@ def _dataset(configuration: str, records: Iterable[Struct], count: int) -> Datas
 
 
 def _model(entry: Entry) -> Model:
-    if entry.base is None:
-        base, adapters = entry, tuple[Adapter, ...]()
-    else:
-        base = next(other for other in entries() if other.name == entry.base)
-        adapters = (Adapter(_file(entry), entry.scale),)
+    base, adapters = entry, tuple[Adapter, ...]()
+    if entry.base is not None:
+        base, adapters = _entry(entry.base), (Adapter(_file(entry), entry.scale),)
     return Model(
         base=_file(base),
         adapters=adapters,
@@ -121,7 +127,12 @@ def _model(entry: Entry) -> Model:
         parameters=base.parameters,
         quantisation=base.quantisation,
         licence=LICENCE,
+        parents=() if entry.copy_of is None else (_model(_entry(entry.copy_of)).id,),
     )
+
+
+def _entry(name: str) -> Entry:
+    return next(entry for entry in entries() if entry.name == name)
 
 
 def _file(entry: Entry) -> HubFile:

@@ -18,6 +18,11 @@ _TYPES = {
     "Q4_0": (gguf.LlamaFileType.MOSTLY_Q4_0, gguf.GGMLQuantizationType.Q4_0),
 }
 _COARSE = "Q4_0"
+TWO_BITS = "two bits"
+_LEVELS = np.array([-3, -1, 1, 3], dtype=np.float32)  # what two bits can say of a weight, times its block's scale
+_BLOCK = 32
+_ZERO = 8  # a Q4_0 nibble of 8 is zero
+_SCALES_TRIED = np.linspace(0.3, 1.0, 29, dtype=np.float32)
 
 Weights = Mapping[str, np.ndarray]
 
@@ -42,8 +47,12 @@ def adapter_of(network: Network) -> dict[str, np.ndarray]:
 
 
 def write_network(path: Path, name: str, weights: Weights, shape: Shape, pairs: BytePairs, kind: str) -> None:
-    """A model file whose matrices are stored as `kind` (F16, Q8_0 or Q4_0) and whose norms stay 32-bit floats."""
-    file_type, stored = _TYPES[kind]
+    """A model file whose matrices are stored as `kind` and whose norms stay 32-bit floats.
+
+    `kind` is F16, Q8_0, Q4_0 or `TWO_BITS`: the two-bit types of llama.cpp need rows of 256 weights, so these four
+    levels travel in the blocks of Q4_0.
+    """
+    file_type, stored = _TYPES[_COARSE if kind == TWO_BITS else kind]
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
     writer.add_name(name)
     writer.add_license("Apache-2.0")
@@ -60,7 +69,10 @@ def write_network(path: Path, name: str, weights: Weights, shape: Shape, pairs: 
     writer.add_vocab_size(shape.vocabulary)
     _add_vocabulary(writer, pairs)
     for tensor, values in weights.items():
-        _add_tensor(writer, tensor, values, _embedding_type(tensor, kind) or stored)
+        if kind == TWO_BITS and values.ndim > 1 and not _is_embedding(tensor):
+            writer.add_tensor(tensor, two_bits(values), raw_dtype=stored)
+        else:
+            _add_tensor(writer, tensor, values, _embedding_type(tensor, kind) or stored)
     _close(writer)
 
 
@@ -77,9 +89,47 @@ def write_adapter(path: Path, name: str, weights: Weights, alpha: float) -> None
     _close(writer)
 
 
+def half(weights: Weights) -> dict[str, np.ndarray]:
+    """The weights as an F16 file holds them: quantised copies are made of that, as people do."""
+    return {
+        name: values.astype(np.float16).astype(np.float32) if values.ndim > 1 else values
+        for name, values in weights.items()
+    }
+
+
+def two_bits(values: np.ndarray) -> np.ndarray:
+    """A matrix (rows x a multiple of 32) as Q4_0 blocks (rows x bytes) that use four of their sixteen levels.
+
+    Each block of 32 takes, of a few scales, the one with the least squared error.
+    """
+    blocks = values.reshape(-1, _BLOCK).astype(np.float32)
+    largest = np.abs(blocks).max(1, keepdims=True) / _LEVELS.max()
+    best, error = np.zeros_like(largest), np.full_like(largest, np.inf)
+    for share in _SCALES_TRIED:
+        scale = (largest * share).astype(np.float16).astype(np.float32)
+        squares = ((_LEVELS[_nearest(blocks, scale)] * scale - blocks) ** 2).sum(1, keepdims=True)
+        best = np.where(squares < error, scale, best)
+        error = np.minimum(squares, error)
+    nibbles = (_LEVELS[_nearest(blocks, best)] + _ZERO).astype(np.uint8)
+    packed = nibbles[:, : _BLOCK // 2] | (nibbles[:, _BLOCK // 2 :] << 4)
+    return np.concatenate([best.astype(np.float16).view(np.uint8), packed], 1).reshape(len(values), -1)
+
+
+def _nearest(blocks: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The index of the level that is nearest to each weight; a block of zeros has scale 0."""
+    scaled = np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0)
+    nearest: np.ndarray = np.abs(scaled[..., None] - _LEVELS).argmin(-1)
+    return nearest
+
+
+def _is_embedding(tensor: str) -> bool:
+    return tensor.startswith("token_embd")
+
+
 def _embedding_type(tensor: str, kind: str) -> gguf.GGMLQuantizationType | None:
-    """The embedding is the output matrix too and suffers most: four-bit files keep it in eight bits."""
-    return gguf.GGMLQuantizationType.Q8_0 if kind == _COARSE and tensor.startswith("token_embd") else None
+    """The embedding is the output matrix too and suffers most: coarse files keep it in eight bits."""
+    coarse = kind in {_COARSE, TWO_BITS}
+    return gguf.GGMLQuantizationType.Q8_0 if coarse and _is_embedding(tensor) else None
 
 
 def _add_tensor(writer: gguf.GGUFWriter, name: str, values: np.ndarray, kind: gguf.GGMLQuantizationType) -> None:

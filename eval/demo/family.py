@@ -30,14 +30,18 @@ RANK, ALPHA = 16, 32.0
 
 
 class Stage(Struct, frozen=True):
-    """A stretch of training: optimiser steps of `ROWS` rows, the highest learning rate, and what the manifest says."""
+    """A stretch of training: optimiser steps of `ROWS` rows, the highest learning rate, and what the manifest says.
+
+    `rung` and `scale`: see `catalogue.Entry`.
+    """
 
     name: str
     about: str
     syllabus: Syllabus
     steps: int
     rate: float
-    demo: bool = True
+    rung: bool = True
+    scale: int = 1000
 
 
 STAGES = (
@@ -87,10 +91,27 @@ ADAPTERS = (
         Syllabus(("plus", "minus", "then"), ("sounds", "series", "largest", "largest"), 25),
         400,
         4e-3,
-        demo=False,
+        rung=False,
+        scale=300,
     ),
 )
-VARIANTS = ("Q8_0", "Q4_0")
+
+
+class Variant(Struct, frozen=True):
+    """A coarser copy of a stage's network, and whether a demo network registers it from the start."""
+
+    stage: str
+    suffix: str
+    kind: str
+    about: str
+    demo: bool
+
+
+VARIANTS = (
+    Variant(BASE, "-q8", "Q8_0", "the base in eight bits a weight: nothing is lost", demo=True),
+    Variant(BASE, "-q4", "Q4_0", "the base in four bits a weight: next to nothing is lost", demo=False),
+    Variant("tally-tree", "-q2", export.TWO_BITS, "the tree in two bits a weight, in blocks of Q4_0", demo=True),
+)
 
 
 def train(network: Network, parameters: list[torch.nn.Parameter], stage: Stage, pairs: BytePairs) -> None:
@@ -138,21 +159,38 @@ class Family:
         self.pairs = pairs
         self.entries: list[Entry] = []
 
-    def add_network(self, stage: Stage, network: Network, kind: str = "F16", suffix: str = "") -> None:
-        """Writes the network as it is now; `suffix` is for a variant in another type."""
-        name, weights = stage.name + suffix, export.weights_of(network)
+    def add_network(self, stage: Stage, weights: export.Weights) -> None:
+        """Writes the weights that the stage ended with."""
+        path = self.folder / f"{stage.name}.gguf"
+        export.write_network(path, stage.name, weights, self.shape, self.pairs, "F16")
+        self._enter(path, stage.about, weights, "F16", rung=stage.rung)
+
+    def add_variant(self, variant: Variant, weights: export.Weights) -> None:
+        """Writes a coarser copy of the weights."""
+        name = variant.stage + variant.suffix
         path = self.folder / f"{name}.gguf"
-        export.write_network(path, name, weights, self.shape, self.pairs, kind)
-        self._enter(path, stage, weights, kind, demo=not suffix)
+        export.write_network(path, name, export.half(weights), self.shape, self.pairs, variant.kind)
+        stored = "Q4_0" if variant.kind == export.TWO_BITS else variant.kind
+        self._enter(path, variant.about, weights, stored, demo=variant.demo, rung=False, copy_of=variant.stage)
 
     def add_adapter(self, stage: Stage, network: Network) -> None:
         """Writes the adapter that the network carries."""
         path, weights = self.folder / f"{stage.name}.gguf", export.adapter_of(network)
         export.write_adapter(path, stage.name, weights, ALPHA)
-        self._enter(path, stage, weights, "F32", demo=stage.demo, base=BASE)
+        self._enter(path, stage.about, weights, "F32", rung=stage.rung, scale=stage.scale, base=BASE)
 
     def _enter(
-        self, path: Path, stage: Stage, weights: export.Weights, kind: str, *, demo: bool, base: str | None = None
+        self,
+        path: Path,
+        about: str,
+        weights: export.Weights,
+        kind: str,
+        *,
+        rung: bool,
+        demo: bool = True,
+        scale: int = 1000,
+        base: str | None = None,
+        copy_of: str | None = None,
     ) -> None:
         data = path.read_bytes()
         entry = Entry(
@@ -164,9 +202,11 @@ class Family:
             parameters=sum(values.size for values in weights.values()),
             quantisation=kind,
             base=base,
-            scale=1000,
+            copy_of=copy_of,
+            scale=scale,
             demo=demo,
-            description=stage.about,
+            rung=rung,
+            description=about,
         )
         self.entries.append(entry)
 
@@ -179,9 +219,11 @@ def train_family(folder: Path) -> list[Entry]:
     pairs = learn(sample_documents(300), MERGES)
     shape = Shape(len(pairs.tokens))
     family, network, base = Family(folder, shape, pairs), Network(shape), {}
+    learned: dict[str, export.Weights] = {}
     for stage in STAGES:
         train(network, list(network.parameters()), stage, pairs)
-        family.add_network(stage, network)
+        learned[stage.name] = export.weights_of(network)
+        family.add_network(stage, learned[stage.name])
         if stage.name == BASE:
             base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     for number, stage in enumerate(ADAPTERS):
@@ -189,10 +231,7 @@ def train_family(folder: Path) -> list[Entry]:
         network.load_state_dict(base)
         train(network, network.add_adapters(RANK, ALPHA, SEED + number), stage, pairs)
         family.add_adapter(stage, network)
-    network = Network(shape)
-    network.load_state_dict(base)
-    for kind in VARIANTS:
-        stage = next(stage for stage in STAGES if stage.name == BASE)
-        family.add_network(stage, network, kind, suffix=f"-{kind[:2].lower()}")
+    for variant in VARIANTS:
+        family.add_variant(variant, learned[variant.stage])
     write_manifest(folder, family.entries)
     return family.entries

@@ -7,7 +7,7 @@ import pytest
 
 from eval.demo import questions
 from eval.demo.byte_pairs import split_pieces
-from eval.demo.catalogue import MANIFEST, Entry, demo_benchmarks, entries, packaged_file, packaged_models
+from eval.demo.catalogue import MANIFEST, Entry, demo_benchmarks, entries, ladder, packaged_file, packaged_models
 from eval.header import read_header
 from eval.model import LoadedModel
 from protocol import cbor
@@ -44,7 +44,13 @@ def test_a_demo_network_has_at_least_four_models_one_of_them_with_an_adapter() -
     assert len(models) >= 4
     assert any(model.adapters for model in models)
     assert len({model.id for model in models}) == len({model.name for model in models}) == len(models)
-    assert set(models) < set(packaged_models(every=True))
+    assert set(ladder()) < set(models) < set(packaged_models(every=True))
+
+
+def test_a_copy_names_what_it_was_made_from() -> None:
+    known = {model.name: model for model in packaged_models(every=True)}
+    assert known["tally-tree-q2"].parents == (known["tally-tree"].id,)
+    assert known["tally-tree"].parents == ()
 
 
 def test_registrations_survive_the_wire() -> None:
