@@ -60,7 +60,8 @@ def tagged(given: Given) -> Any:
 def model_id(given: Given) -> Any:
     """Section 4."""
     model = read(given["model"])
-    return digest("peerboard/model/1", model[0][3], [[adapter[0][3], adapter[1]] for adapter in model[1]]).hex()
+    adapters = [[adapter[0][3], adapter[1]] + ([adapter[2][3]] if 2 in adapter else []) for adapter in model[1]]
+    return digest("peerboard/model/1", model[0][3], adapters).hex()
 
 
 def commitment(given: Given) -> Any:
