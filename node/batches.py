@@ -57,6 +57,10 @@ class Batches:
         """Whether this node has committed in the epoch, on whatever ground."""
         return bool(await self._store.batches(epoch))
 
+    async def has_committed_elsewhere(self, plan: Plan) -> bool:
+        """Whether this node has committed in the epoch on another ground: it says nothing on a second one."""
+        return any(ground != plan.ground for ground, _, _ in await self._store.batches(plan.epoch))
+
     async def commit(self, plan: Plan, results: Sequence[Evaluated]) -> int:
         """Commit to the results, in as many batches as they need; how many were sent."""
         salt = await self._store.salt(plan.epoch, self._entropy(32))
@@ -86,11 +90,11 @@ class Batches:
             message = Result(plan.epoch, plan.ground, envelope_id, salt, run, tasks, saw)
             await self._store.keep_result(data, seal(self._identity.device, self._network, message).data)
 
-    async def reveal(self, plan: Plan) -> int:
-        """Send the stored results of the epoch; how many."""
+    async def reveal(self, epoch: int) -> int:
+        """Send the stored results of the epoch, on whatever ground: whoever is still on it counts them; how many."""
         sent = 0
-        for ground, _, result in await self._store.batches(plan.epoch):
-            if result is not None and ground == plan.ground:
+        for _, _, result in await self._store.batches(epoch):
+            if result is not None:
                 await self._gossiper.publish(open_envelope(result, self._network, check_signature=False))
                 sent += 1
         return sent

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from itertools import zip_longest
 
 import trio
+from msgspec.structs import replace
 
+from node import stamping
 from node.batches import Batches
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
@@ -69,21 +71,30 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work epoch after epoch until cancelled."""
-        await self.announce()
-        await self._clock.sleep_until(self._timetable.start(0))
-        while True:
-            epoch = self._timetable.epoch_at(self._clock.now())
-            if plan := await self._await_plan(epoch):
-                await self._work(plan)
-            await self._clock.sleep_until(self._timetable.end(epoch))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.announce, max(0, self._timetable.epoch_at(self._clock.now())))
+            await self._clock.sleep_until(self._timetable.start(0))
+            while True:
+                epoch = self._timetable.epoch_at(self._clock.now())
+                if plan := await self._await_plan(epoch):
+                    await self._work(plan)
+                await self._clock.sleep_until(self._timetable.end(epoch))
 
-    async def announce(self) -> None:
-        """Say who this device speaks for, and what it offers."""
-        network = self._replica.genesis.id
-        if self._identity.device.public not in self._replica.state.devices:
+    async def announce(self, epoch: int) -> None:
+        """Say who this device speaks for, and what it offers, with a work stamp where the network asks for one."""
+        network, device = self._replica.genesis.id, self._identity.device
+        if device.public not in self._replica.state.devices:
             await self._gossiper.publish(self._identity.delegation(network))
-        epoch = max(0, self._timetable.epoch_at(self._clock.now()))
-        await self._gossiper.publish(seal(self._identity.device, network, self._offer(epoch)))
+        profile, state = self._offer(epoch), self._replica.state
+        seconds = state.parameters.work_stamp_seconds
+        if seconds and self._identity.account.public not in state.persons:
+            try:
+                profile = replace(profile, stamp=await stamping.find(network, device.public, epoch, seconds))
+            except stamping.StampingFailed as error:
+                text = f"{error} Without one nobody asks this account: it is tried again in the next epoch."
+                self._bulletin.tell(Level.WARN, "NO_STAMP", text)
+                return
+        await self._gossiper.publish(seal(device, network, profile))
 
     async def _await_plan(self, epoch: int) -> Plan | None:
         """The plan on the epoch's mark; on a leaderless ground after the grace; None where there is no work."""
@@ -111,17 +122,42 @@ class Scheduler:
         return marked is not None and marked >= epoch
 
     async def _work(self, plan: Plan) -> None:
-        if plan.leaderless:
+        if await self._batches.has_committed_elsewhere(plan):
+            text = (
+                f"This node committed in epoch {plan.epoch} before it knew of the mark: it goes on with the next epoch."
+            )
+            self._bulletin.tell(Level.NOTE, "COMMITTED_LEADERLESS", text)
+        elif plan.leaderless:
             plan = await self._work_until_marked(plan)
         else:
             await self._evaluate_and_commit(plan)
         await self._clock.sleep_until(self._timetable.seal(plan.epoch))
-        if not self._pauses.reasons and not await self._batches.has_committed(plan.epoch):
-            await self.announce()  # a sign of life: without one nobody asks this account in the next epoch
-        await self._batches.fix_what_was_seen(plan)
-        await self._clock.sleep_until(self._timetable.reveal(plan.epoch))
-        if await self._batches.reveal(plan):
-            self._bulletin.tell(Level.OK, "REVEALED", f"Results of epoch {plan.epoch} are out.")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_sign_of_life, plan.epoch)
+            await self._batches.fix_what_was_seen(plan)
+            await self._clock.sleep_until(self._timetable.reveal(plan.epoch))
+            if await self._batches.reveal(plan.epoch):
+                self._bulletin.tell(Level.OK, "REVEALED", f"Results of epoch {plan.epoch} are out.")
+
+    async def _give_sign_of_life(self, epoch: int) -> None:
+        """Renew the profile, without which nobody asks this account in the next epoch; a commitment does as well.
+
+        Only one that the log will count: not on a ground that the mark has left behind. And however busy this node is,
+        a profile that grows old is renewed.
+        """
+        state, plan = self._replica.state, self._replica.plan(epoch)
+        if self._pauses.reasons or state.opening is None:
+            return
+        if not self._is_young() or plan is None or not await self._batches.committed_tasks(plan):
+            await self.announce(min(epoch + 1, state.opening.epoch + state.parameters.leaderless_max))
+
+    def _is_young(self) -> bool:
+        """Whether this device's profile in the log is less than half as old as one may be."""
+        state = self._replica.state
+        account = state.accounts.get(self._identity.account.public)
+        devices = account.devices if account else ()
+        oldest = state.marks - state.parameters.profile_window // 2
+        return any(known.device == self._identity.device.public and known.renewed > oldest for known in devices)
 
     async def _work_until_marked(self, plan: Plan) -> Plan:
         """Work leaderless, and switch to the mark if it comes before this node has committed."""

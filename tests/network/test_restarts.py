@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio.testing
+from msgspec.structs import replace
 
 from protocol.lifecycle import TaskState
 from protocol.messages import Commitment, Result
@@ -227,3 +228,62 @@ async def test_a_peer_with_other_entries_is_no_fork(kit: Kit, autojump_clock: Mo
         network.hub.heal()
         await network.until(175)
         assert network.board("dan") == network.board("ada")
+
+
+async def test_who_committed_leaderless_does_not_work_on_the_mark_after_a_restart(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    """It stays with what it committed to, as it would have without the restart; and it is asked again in the next."""
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(100)
+        network.hub.partition(("dan",), ("bootstrap", *NAMES[:3]))
+        await network.until(120 + 20)
+        assert "COMMITTED" in network.codes("dan")
+        network.hub.heal()
+        await network.until(120 + 25)
+        assert network.state("dan").opening.epoch == 2, "it knows the mark by now"
+        await network.stop("dan")
+        await network.start("dan", evaluators["dan"])
+        await network.until(180 + 10)
+        assert "COMMITTED_LEADERLESS" in network.codes("dan")
+        device, account = kit.identity("dan").device.public, kit.identity("dan").account.public
+        said = [each.message for each in network.cores["dan"].replica.held.values() if each.signer == device]
+        grounds = {each.ground for each in said if isinstance(each, Commitment) and each.epoch == 2}
+        assert len(grounds) <= 1, "what stood on the leaderless ground may be forgotten by now"
+        assert max(Counter(evaluators["dan"].evaluated).values()) == 1, "nothing was evaluated on the mark's ground"
+        final = [final for final in network.finals("ada") if final.epoch == 2]
+        assert all(account not in each.counted for each in final)
+        assert account in network.state("ada").opening.alive, "its profile was a sign of life"
+        assert account not in network.state("ada").opening.set_back
+        await network.until(240 + 10)
+        assert all(account in each.agreeing for each in network.finals("ada") if each.epoch == 3)
+
+
+async def test_who_is_always_busy_renews_its_profile_nevertheless(kit: Kit, autojump_clock: MockClock) -> None:
+    fixed = replace(kit.genesis(), parameters=replace(kit.genesis().parameters, profile_window=4))
+    async with kit.network(honest(kit), fixed) as network:
+        await network.until(9 * 60 + 10)
+        assert all(len(final.agreeing) == 4 for final in network.finals("ada")), "nobody is missing in any epoch"
+        assert max(final.epoch for final in network.finals("ada")) == 8
+
+
+async def test_who_has_no_work_says_that_it_is_there(kit: Kit, autojump_clock: MockClock) -> None:
+    """From the first epoch on: a profile from before the first mark is no sign of life for the second."""
+    fixed = replace(kit.genesis(), models=kit.genesis().models[:1], benchmarks=kit.genesis().benchmarks[:1])
+    names = [f"n{number}" for number in range(9)]
+    async with kit.network({name: kit.FixedEvaluator(kit.sha(name)) for name in names}, fixed) as network:
+        for epoch in range(1, 4):
+            await network.until(epoch * 60 + 10)
+            assert network.state("n0").opening.alive == {kit.identity(name).account.public for name in names}
+
+
+async def test_profiles_are_stamped_where_the_network_asks_for_it(kit: Kit, autojump_clock: MockClock) -> None:
+    fixed = replace(kit.genesis(), parameters=replace(kit.genesis().parameters, work_stamp_seconds=1))
+    three = dict(tuple(honest(kit).items())[:3])
+    async with kit.network(three, fixed) as network:
+        await network.until(60 + 10)
+        assert {final.state for final in network.finals("ada")} == {TaskState.DONE}
+        profiles = [device.profile for known in network.state("ada").accounts.values() for device in known.devices]
+        assert len(profiles) == 3
+        assert all(profile.stamp for profile in profiles)

@@ -14,6 +14,7 @@ from typing import Any
 
 import cbor2
 
+from tests.vectors.plain_assignment import depths, due_subjects, pools
 from tests.vectors.plain_counting import agree, largest, spread, values, verdict
 
 Given = dict[str, Any]
@@ -274,6 +275,9 @@ COMPUTES = {
     "ground": lambda given: digest("peerboard/ground/1", given["size"], *unhex(given, "root", "beacon")).hex(),
     "work-stamp": work_stamp,
     "question-order": question_order,
+    "due-subjects": due_subjects,
+    "depths": depths,
+    "pools": pools,
     "tail": tail,
     "ranking": ranking,
     "quorum": quorum,
