@@ -121,14 +121,15 @@ def gguf_bytes(metadata: Mapping[str, Any], tensors: Mapping[str, Array], alignm
     """A GGUF file, version 3. Arrays have their slowest dimension first, as numpy has them."""
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))
     head += b"".join(_text(key) + _value(value) for key, value in metadata.items())
-    body = b""
+    body: list[bytes] = []
+    offset = 0
     for name, array in tensors.items():
         shape = array.shape[::-1]
         head += _text(name) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-        head += struct.pack("<IQ", TYPES[array.dtype], len(body))
-        body += array.tobytes()
-        body += bytes(-len(body) % alignment)
-    return head + bytes(-len(head) % alignment) + body
+        head += struct.pack("<IQ", TYPES[array.dtype], offset)
+        body += [array.tobytes(), bytes(-array.nbytes % alignment)]
+        offset += array.nbytes + -array.nbytes % alignment
+    return b"".join([head, bytes(-len(head) % alignment), *body])
 
 
 def _text(value: str) -> bytes:

@@ -1,0 +1,96 @@
+"""A model of 174 M random weights in Q8_0, made on the spot: as much work as a real one of its size, nothing to fetch.
+
+A llama with 32,000 tokens, of which only the bytes and a few merges are ever made from text, so that a text has about
+as many tokens as bytes. It takes ten seconds and 200 MB of the system's temporary folder, once.
+"""
+
+import ctypes
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.eval.tiny_models import Typed, byte_alphabet, gguf_bytes
+
+EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_000, 4096
+SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
+NAME = f"peerboard-random-{EMBEDDING}x{LAYERS}-1.gguf"
+_F16, _Q8_0 = 1, 7
+
+
+def large_model() -> Path:
+    """The file, made first where it is missing."""
+    path = Path(tempfile.gettempdir()) / NAME
+    if not path.is_file():
+        full = path.with_name(path.name + ".f16")
+        full.write_bytes(gguf_bytes(_metadata(), dict(_tensors())))
+        partial = path.with_name(path.name + ".partial")
+        _quantise(full, partial)
+        full.unlink()
+        partial.replace(path)
+    return path
+
+
+def _metadata() -> dict[str, Any]:
+    tokens = ["<unk>", "<s>", "</s>", *byte_alphabet(), "Ġt", "he"]
+    tokens += [f"<word {number}>" for number in range(len(tokens), WORDS)]
+    return {
+        "general.architecture": "llama",
+        "general.file_type": _F16,
+        "llama.context_length": CONTEXT,
+        "llama.embedding_length": EMBEDDING,
+        "llama.block_count": LAYERS,
+        "llama.feed_forward_length": FEED_FORWARD,
+        "llama.attention.head_count": HEADS,
+        "llama.attention.head_count_kv": HEADS,
+        "llama.rope.dimension_count": EMBEDDING // HEADS,
+        "llama.attention.layer_norm_rms_epsilon": 1e-5,
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": Typed(5, [2, 3, 3, *[1] * (WORDS - 3)]),
+        "tokenizer.ggml.merges": ["Ġ t", "h e"],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.add_bos_token": True,
+    }
+
+
+def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
+    draws = np.random.default_rng(0)
+
+    def matrix(inputs: int, outputs: int) -> NDArray[Any]:
+        found = draws.standard_normal((outputs, inputs), np.float32)
+        found *= SPREAD
+        return found.astype(np.float16)
+
+    ones = np.ones(EMBEDDING, np.float32)
+    yield "token_embd.weight", matrix(EMBEDDING, WORDS)
+    yield "output_norm.weight", ones
+    yield "output.weight", matrix(EMBEDDING, WORDS)
+    for layer in range(LAYERS):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            yield f"blk.{layer}.{name}.weight", matrix(EMBEDDING, EMBEDDING)
+        for name in ("ffn_gate", "ffn_up"):
+            yield f"blk.{layer}.{name}.weight", matrix(EMBEDDING, FEED_FORWARD)
+        yield f"blk.{layer}.ffn_down.weight", matrix(FEED_FORWARD, EMBEDDING)
+        for name in ("attn_norm", "ffn_norm"):
+            yield f"blk.{layer}.{name}.weight", ones
+
+
+def _quantise(source: Path, target: Path) -> None:
+    from eval.binding import C, last_words
+
+    parameters = C.llama_model_quantize_default_params()
+    parameters.ftype = _Q8_0
+    code = C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
+    if code:
+        raise SystemExit(f"The random model could not be quantised: {last_words()}")
+
+
+if __name__ == "__main__":
+    print(large_model())
