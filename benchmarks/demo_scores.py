@@ -57,8 +57,7 @@ def answers(model: Model, benchmark: str, questions: int, threads: int) -> str:
         registered=Registered(model.architecture, model.parameters, model.quantisation),
         threads=threads,
     )
-    base = open_base(job)
-    with base.model:
+    with open_base(job) as base:
         outcome = evaluate(job, base, find(benchmark).load(None), _silent)
     seconds = time.monotonic() - started
     tokens = outcome.tokens_out / questions

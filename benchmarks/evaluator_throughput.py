@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.base import Base
 from eval.benchmarks import QuestionSet, find
 from eval.binding import engine_label, hardware_class
 from eval.demo import catalogue
-from eval.evaluation import Base, evaluate
+from eval.evaluation import evaluate
 from eval.header import read_header
 from eval.job import Job
-from eval.model import LoadedModel
 from eval.scorers import largest
 
 ROUNDS = 3
@@ -33,7 +33,7 @@ class Engine:
     """The project's own."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._base = Base(read_header(path), LoadedModel(path))
+        self._base = Base(path, read_header(path))
         self._job = Job(str(path), bytes(32), "", (0,), threads=threads, keep_transcripts=True)
 
     def run(self, questions: QuestionSet, asked: Sequence[int]) -> Answers:

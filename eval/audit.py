@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from eval.base import Base
 from eval.benchmarks import QuestionSet
 from eval.choices import Choices
 from eval.engine import Question
-from eval.evaluation import Base, answer_all, check_length, choices_of, transcript_of
+from eval.evaluation import answer_all, choices_of, fits, transcript_of
 from eval.forcing import Forced
 from eval.generation import Generation
 from eval.job import LARGEST_MARGIN, Audit, Audited, Claimed, Progress
+from eval.unasked import Unasked
 from protocol.audits import FLAGGED_BELOW
 from protocol.definitions import TaskKind
 from protocol.transcripts import Stop, prompt_digest
@@ -63,9 +65,11 @@ class _OfWriting:
         prompt = self._prompt(index)
         if prompt_digest(prompt) != answer.prompt or answer.choice is not None:
             return False
-        if not 0 < len(generated) <= definition.max_new_tokens or max(generated) >= self._base.model.vocabulary_size:
+        if not fits(self._base, len(prompt), definition.max_new_tokens):
+            return _left_out(claim)
+        if not 0 < len(generated) <= definition.max_new_tokens or max(generated) >= self._base.outline.vocabulary_size:
             return False
-        written = Generation(self._base.model, prompt, self._set.entry.stops, definition.max_new_tokens, None)
+        written = Generation(self._base.outline, prompt, self._set.entry.stops, definition.max_new_tokens, None)
         reason = written.replay(generated)
         if reason is None or Stop[reason.name] is not answer.stop:
             return False
@@ -78,13 +82,13 @@ class _OfWriting:
 
     def shortfall(self, claim: Claimed) -> float:
         """How far the worst token of an admitted claim lies below the most likely one, in nats."""
+        if claim.answer.stop is Stop.TOO_LONG:
+            return 0.0
         return self._forced[claim.answer.question, claim.answer.generated].shortfall
 
     def _prompt(self, index: int) -> list[int]:
         if index not in self._prompts:
-            prompt = self._base.model.tokens(self._set.prompt(index))
-            check_length(self._base, index, len(prompt), self._set.entry.definition.max_new_tokens)
-            self._prompts[index] = prompt
+            self._prompts[index] = self._base.outline.tokens(self._set.prompt(index))
         return self._prompts[index]
 
 
@@ -94,12 +98,12 @@ class _OfChoices:
     def __init__(self, base: Base, questions: QuestionSet) -> None:
         self._base = base
         self._set = questions
-        self._scored: dict[int, Choices] = {}
+        self._scored: dict[int, Choices | Unasked] = {}
 
     @property
     def questions(self) -> Sequence[Question]:
         """What the engine has to be asked."""
-        return list(self._scored.values())
+        return [question for question in self._scored.values() if isinstance(question, Choices)]
 
     def admits(self, claim: Claimed) -> bool:
         """Whether the claim is one about this question; then it is among the questions."""
@@ -107,6 +111,8 @@ class _OfChoices:
         if answer.question not in self._scored:
             self._scored[answer.question] = choices_of(self._base, self._set, answer.question, None)
         question = self._scored[answer.question]
+        if isinstance(question, Unasked):
+            return prompt_digest(question.refused) == answer.prompt and answer.choice is None and _left_out(claim)
         return (
             prompt_digest(question.prompt) == answer.prompt
             and answer.stop is Stop.CHOICE
@@ -118,6 +124,8 @@ class _OfChoices:
     def shortfall(self, claim: Claimed) -> float:
         """How far the choice lies below the best one, in nats; infinite where it would not earn its outcome."""
         question, choice = self._scored[claim.answer.question], claim.answer.choice
+        if isinstance(question, Unasked):
+            return 0.0
         assert choice is not None  # noqa: S101  held by `admits`
         below = float(question.sums.max() - question.sums[choice])
         raised = Choices(question.prompt, question.choices, None)
@@ -126,3 +134,8 @@ class _OfChoices:
             raised.sums[choice] = np.nextafter(question.sums.max(), np.inf)
         earned = transcript_of(claim.answer.question, raised, self._set).outcome
         return below if abs(earned - claim.outcome) <= self._set.entry.definition.tolerance else math.inf
+
+
+def _left_out(claim: Claimed) -> bool:
+    """Whether the claim says of a question that does not fit what there is to say: not asked, and wrong."""
+    return claim.answer.stop is Stop.TOO_LONG and not claim.answer.generated and claim.outcome == 0

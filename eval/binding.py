@@ -43,11 +43,14 @@ C = _declarations()
 """The C functions and structures, under the names that `llama.h` gives them."""
 
 _log: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
+_listeners: list["Heard"] = []
 
 
 @C.llama_log_callback  # type: ignore[untyped-decorator, unused-ignore]
 def _keep(level: int, text: bytes, _user_data: object) -> None:
     line = text.decode("utf-8", "replace").strip()
+    for listener in _listeners:
+        listener.lines.append(line)
     if line and level >= _LEVEL_WARNING:
         if level == _LEVEL_CONTINUED and _log:
             _log[-1] += " " + line
@@ -57,6 +60,22 @@ def _keep(level: int, text: bytes, _user_data: object) -> None:
 
 C.llama_log_set(_keep, ctypes.c_void_p(0))
 C.llama_backend_init()
+
+
+class Heard:
+    """Everything that llama.cpp says within a block, of every level; `lines` holds it afterwards, too."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __enter__(self) -> "Heard":
+        _listeners.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        _listeners.remove(self)
 
 
 def last_words(lines: int = 2) -> str:

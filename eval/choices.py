@@ -42,9 +42,11 @@ class Choices:
         """Cells for the rest of the prompt and every choice but its last token; a sequence for each branch."""
         branches = [len(choice) - 1 for choice in self.choices if len(choice) > 1]
         cells = len(self.prompt) - shared + sum(branches)
+        longest = max(branches, default=0)
         if self.tail is not None:
             cells += TAIL_CELLS
-        return Need(cells, 1 + len(branches) + (self.tail is not None))
+            longest = max(longest, TAIL_CELLS)
+        return Need(cells, 1 + len(branches) + (self.tail is not None), len(self.prompt) + longest)
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:
         """Decodes the rest of the prompt, which tells the first token of every choice."""

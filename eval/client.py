@@ -19,6 +19,7 @@ from eval.seat import ChildGone, Launcher, Seat, open_launcher
 from eval.seating import SeatRequest
 from protocol.failures import Failure
 from protocol.fingerprint import BYTES_PER_QUESTION
+from protocol.messages import Run
 from protocol.transcripts import Stop
 
 COMMAND = (sys.executable, "-I", "-m", "eval.launcher")
@@ -28,6 +29,7 @@ MOST_EVENTS, MOST_EVENTS_A_SECOND = 100, 100
 LARGEST_PROGRESS = 256
 LARGEST_OUTCOME = 1000
 LARGEST_NUMBER = 2**53 - 1
+LONGEST_NAME = 200
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
 _ALLOCATION_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "not enough memory")
 NO_ANSWER = JobFailed(Failure.ENGINE_FAILED, "The evaluator ended a job without an answer.")
@@ -295,7 +297,11 @@ def _is_outcome(job: Job, event: Outcome) -> bool:
     asked = count * BYTES_PER_QUESTION if job.fingerprint is not None else 0
     numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.energy_mj or 0)
     return (
-        sizes == {count}
+        event.mode == job.mode
+        and set(event.too_long) <= set(job.questions)
+        and len(event.device) <= LONGEST_NAME
+        and _publishable(event)
+        and sizes == {count}
         and len(event.stops) == count
         and max(event.stops) <= max(Stop)
         and [item.question for item in event.transcripts] == list(job.questions if job.keep_transcripts else ())
@@ -304,6 +310,21 @@ def _is_outcome(job: Job, event: Outcome) -> bool:
         and all(0 <= value <= LARGEST_MARGIN for value in event.margins)
         and all(0 <= value <= LARGEST_NUMBER for value in numbers)
     )
+
+
+def run_of(outcome: Outcome) -> Run:
+    """How an outcome came about, as its result will say. Raises `msgspec.ValidationError` where it cannot be said."""
+    configuration = [{"name": name, "value": value} for name, value in outcome.configuration]
+    said = {"engine": outcome.engine, "hardware": outcome.hardware, "mode": outcome.mode, "seed": 0}
+    return msgspec.convert(said | {"configuration": configuration}, Run)
+
+
+def _publishable(outcome: Outcome) -> bool:
+    try:
+        run_of(outcome)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def cause_of_death(code: int | None, words: str) -> JobFailed:

@@ -29,8 +29,8 @@ class Scaled(msgspec.Struct, frozen=True):
 class Context:
     """A cache of `plan.cells` tokens for up to `plan.sequences` sequences, and the batch to fill it with.
 
-    The mode is *fast* (see `eval.engine`): one unified cache, so that sequences share the cells of common prefixes.
-    Keys and values are F16 whatever the weights are, because fingerprints are compared between machines.
+    `plan.layout` says how the cache is divided (`eval.modes`). Keys and values are F16 whatever the weights are,
+    because fingerprints are compared between machines.
     """
 
     def __init__(self, model: LoadedModel, plan: ContextPlan, threads: int, adapters: Sequence[Scaled] = ()) -> None:
@@ -42,9 +42,10 @@ class Context:
         parameters.n_ubatch = min(plan.batch, plan.micro_batch)
         parameters.n_outputs_max = plan.rows
         parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO  # it skips the cells of other sequences
-        parameters.kv_unified = True
-        parameters.offload_kqv = parameters.op_offload = False
+        flash = C.LLAMA_FLASH_ATTN_TYPE_AUTO if plan.layout.flash else C.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        parameters.flash_attn_type = flash
+        parameters.kv_unified = plan.layout.unified
+        parameters.offload_kqv = parameters.op_offload = model.card_layers > 0
         parameters.no_perf = True
         self._handle: Any = C.llama_init_from_model(model.handle, parameters)
         if not self._handle:
@@ -143,6 +144,10 @@ class Context:
     def copy(self, source: int, target: int) -> None:
         """Lets `target`, which is empty, share everything that `source` holds."""
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def clear(self) -> None:
+        """Empties all sequences: what comes next finds the cache as it was at the beginning."""
+        C.llama_memory_clear(self._memory, False)
 
     def forget(self, sequence: int) -> None:
         """Empties a sequence; cells that others share stay."""

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eval.audit import audit
+from eval.base import Base
 from eval.benchmarks import QuestionSet, find
-from eval.evaluation import Base, evaluate, open_base
+from eval.evaluation import evaluate, open_base
 from eval.failing import EvaluationError
 from eval.job import Audit, Audited, Event, Job, JobFailed, Outcome, Progress
 from protocol.failures import Failure
@@ -21,7 +22,7 @@ class Desk:
 
     def __init__(self, send: Callable[[Event], None]) -> None:
         self._send = send
-        self._base: tuple[tuple[str, bytes], Base] | None = None
+        self._base: tuple[tuple[str, bytes, str], Base] | None = None
         self._questions: OrderedDict[tuple[bytes, str | None], QuestionSet] = OrderedDict()
 
     def answer(self, work: Job | Audit) -> None:
@@ -69,7 +70,7 @@ class Desk:
         return self._questions[key]
 
     def _loaded(self, job: Job) -> Base:
-        key = (job.base, job.base_sha256)
+        key = (job.base, job.base_sha256, job.backend)
         if self._base is None or self._base[0] != key:
             self.close()
             self._base = (key, open_base(job))
@@ -78,5 +79,5 @@ class Desk:
     def close(self) -> None:
         """Frees the base model."""
         if self._base is not None:
-            self._base[1].model.close()
+            self._base[1].close()
             self._base = None

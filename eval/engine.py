@@ -5,13 +5,12 @@ its worst case are free; its sequence starts as a copy of the prefix and costs n
 carries the next token of every running generation, the branches (choices, fingerprint tails) that became ready, and
 as much of the next prompts as still fits.
 
-The mode is *fast*: one unified cache, flash attention (which skips the cells of other questions). Logits then depend
-a little on what else is in the batch (measured below 0.02 nat for F16 weights), never on anything outside it. Honest
-runners with different batches agree, because fingerprints are compared with a tolerance and outcomes that hang on a
-near tie are marked as such. A *reproducible* mode (split cache, no flash attention, bit for bit independent of the
-batch) costs about half of the prompt speed and would change nothing in a verdict.
+In *fast* mode logits depend a little on what else is in the batch (measured below 0.02 nat for F16 weights), never on
+anything outside it. Honest runners with different batches agree, because fingerprints are compared with a tolerance
+and outcomes that hang on a near tie are marked as such. In *reproducible* mode (`eval.modes`) they do not depend on it.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -94,10 +93,11 @@ class Engine:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._free = list(range(context.plan.sequences - 1, 0, -1))
+        self._free = list(range(1, context.plan.sequences))
         self._running: list[tuple[Stream, int]] = []
         self._waiting: deque[Stream] = deque()  # prompts and branches
         self._cells = context.plan.cells
+        self._alone = context.plan.layout.alone
         self.decoded = 0
 
     def put(self, stream: Stream) -> None:
@@ -109,7 +109,10 @@ class Engine:
         self._running.append((stream, token))
 
     def branch(self, source: int) -> int:
-        """A new sequence that shares everything `source` holds now. Give it back with `release`."""
+        """A new sequence that shares everything `source` holds now. Give it back with `release`.
+
+        Questions take the lowest sequences and branches the highest: a split cache computes neighbours together.
+        """
         target = self._free.pop()
         self._context.copy(source, target)
         return target
@@ -117,12 +120,15 @@ class Engine:
     def release(self, sequence: int) -> None:
         """Empties a sequence and takes it back."""
         self._context.forget(sequence)
-        self._free.append(sequence)
+        insort(self._free, sequence)
 
     def run(self, questions: Sequence[Question], prefix: int, checkpoint: Checkpoint) -> None:
-        """Answers all questions; their prompts agree in the first `prefix` tokens, and each is longer than that."""
+        """Answers all questions; their prompts agree in the first `prefix` tokens, and each is longer, or empty.
+
+        `prefix` is 0 where the plan's layout has questions `alone`.
+        """
         if prefix:
-            self._decode_prefix(questions[0].prompt[:prefix])
+            self._decode_prefix(next(question.prompt[:prefix] for question in questions if question.prompt))
             self._cells -= prefix
         queue = deque(questions)
         active: dict[int, tuple[Question, Need]] = {}
@@ -136,6 +142,8 @@ class Engine:
                 self.release(sequence)
                 self._cells += need.cells
                 done += 1
+                if self._alone:
+                    self._context.clear()
             checkpoint(done, len(questions), self.decoded)
 
     def _decode_prefix(self, tokens: list[int]) -> None:
@@ -149,7 +157,7 @@ class Engine:
     def _admit(self, queue: deque[Question], active: dict[int, tuple[Question, Need]], prefix: int) -> None:
         reserved = sum(need.sequences for _, need in active.values())
         waiting = sum(len(stream.tokens) for stream in self._waiting)
-        while queue and waiting < self._context.plan.batch:
+        while queue and waiting < self._context.plan.batch and not (active and self._alone):
             need = queue[0].need(prefix)
             reserved += need.sequences
             if need.cells > self._cells or reserved > self._context.plan.sequences - 1:
@@ -157,13 +165,14 @@ class Engine:
                     raise EvaluationError(Failure.ENGINE_FAILED, "a question does not fit into its own plan")
                 return
             question = queue.popleft()
-            sequence = self._free.pop()
-            if prefix:
+            sequence = self._free.pop(0)
+            shared = prefix if question.prompt else 0
+            if shared:
                 self._context.copy(0, sequence)
             self._cells -= need.cells
             active[sequence] = (question, need)
-            question.begin(self, sequence, prefix)
-            waiting += len(question.prompt) - prefix
+            question.begin(self, sequence, shared)
+            waiting += len(question.prompt) - shared
 
     def _step(self) -> None:
         """Fills one batch, decodes it, and hands what it gave to the streams."""

@@ -3,48 +3,43 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from msgspec import Struct
-
+from eval.backends import Kind, card, devices, hardware, rows_alone
+from eval.base import Base, checked_header
 from eval.benchmarks import QuestionSet
-from eval.binding import engine_label, hardware_class
+from eval.binding import engine_label
 from eval.choices import Choices, continuation_tokens
 from eval.context import Context, Scaled
 from eval.energy import EnergyMeter
 from eval.engine import Checkpoint, Engine, Question
 from eval.failing import EvaluationError
 from eval.generation import Generation
-from eval.header import Header, HeaderRefused, read_header
-from eval.job import FAST, LARGEST_MARGIN, Job, Outcome, Progress
+from eval.job import LARGEST_MARGIN, Job, Outcome, Progress
 from eval.memory import check_loading, plan_context
-from eval.model import LoadedModel
+from eval.modes import layout
 from eval.peft import check_base
 from eval.questions import Offered
 from eval.scorers import largest, lead
 from eval.slots import best_slots
 from eval.tails import TAIL_CELLS, Tail
-from eval.transcripts import Transcript
+from eval.transcripts import StopReason, Transcript
+from eval.unasked import Unasked
 from protocol import fingerprint
 from protocol.definitions import TaskKind
 from protocol.failures import Failure
 from protocol.transcripts import transcript_digest
 
+Asked = Generation | Choices | Unasked
 CHOICE_STEPS = 2  # the prompts, then the branches
 NEAR_TIE_TOKEN = 0.05
 NEAR_TIE_CHOICE = 0.1
 SHORTEST_PREFIX = 16  # a shorter common beginning is not worth a sequence
 
 
-class Base(Struct, frozen=True):
-    """A base model in memory with its header."""
-
-    header: Header
-    model: LoadedModel
-
-
 def open_base(job: Job) -> Base:
-    """Checks the base file against its registration and the memory limit, then loads it."""
+    """Checks the base file against its registration and the memory limit; nothing is loaded yet."""
     header = checked_header(Path(job.base), Failure.MODEL_REFUSED)
     registered = job.registered
     if registered is not None:
@@ -53,21 +48,7 @@ def open_base(job: Job) -> Base:
         if found != said:
             raise EvaluationError(Failure.DEFINITION_MISMATCH, f"The file has {found}, its registration {said}.")
     check_loading(header, job.memory_limit, _adapter_bytes(job))
-    return Base(header, LoadedModel(Path(job.base)))
-
-
-def checked_header(path: Path, refused: Failure) -> Header:
-    """The header of a file of the model; typed failures for one that is missing or malformed."""
-    try:
-        header = read_header(path)
-    except HeaderRefused as error:
-        raise EvaluationError(refused, str(error)) from None
-    except OSError as error:
-        raise EvaluationError(Failure.FILE_MISSING, f"{path} cannot be read: {error.strerror}.") from None
-    if header.is_adapter != (refused is Failure.ADAPTER_REFUSED):
-        wanted = "an adapter" if refused is Failure.ADAPTER_REFUSED else "a model"
-        raise EvaluationError(refused, f"{path.name} is not {wanted}.")
-    return header
+    return Base(Path(job.base), header, card(job.backend))
 
 
 def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Progress], None]) -> Outcome:
@@ -95,25 +76,45 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         run_ms=round((time.monotonic() - started) * 1000),
         energy_mj=meter.millijoules(),
         engine=engine_label(),
-        hardware=hardware_class(),
-        mode=FAST,
+        hardware=hardware(base.card),
+        mode=job.mode,
         stops=bytes(answer.stop for answer in answers),
+        configuration=_configuration(job, base),
+        device=_device(base),
+        too_long=tuple(index for index, question in _pairs(job, asked) if isinstance(question, Unasked)),
         transcripts=tuple(transcripts) if job.keep_transcripts or questions.entry.runs_programs else (),
     )
 
 
 def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]) -> None:
-    """Runs questions, which take about `steps` passes after their prompts, within the job's limits.
+    """Runs questions, which take about `steps` passes after their prompts, in the job's mode and within its limits.
 
     Raises `EvaluationError`, and whatever `report` raises to stop early.
     """
     started = time.monotonic()
-    prefix = _common_prefix([question.prompt for question in asked])
+    divided = layout(job.mode, rows_alone=rows_alone(base.card))
+    prefix = 0 if divided.alone else common_prefix([question.prompt for question in asked if question.prompt])
     needs = [question.need(prefix) for question in asked]
     slots = best_slots(base.header, needs, steps)
-    plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, _adapter_bytes(job))
+    takes = partial(base.takes, adapter_bytes=_adapter_bytes(job))
+    plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, layout=divided, takes=takes)
+    base.settle(plan)
     with Context(base.model, plan, job.threads, _adapters(job, base)) as context:
-        Engine(context).run(asked, prefix, _checkpoint(started, report))
+        engaged = [question for question in asked if not question.done]
+        Engine(context).run(engaged, prefix, _checkpoint(started, report))
+
+
+def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
+    """What is the same for all jobs of a machine: results of one configuration are revealed together."""
+    backend = base.card.backend if base.card else "cpu"
+    layers = (("card-layers", str(base.card_layers)),) if base.card else ()
+    return (("backend", backend), ("layout", layout(job.mode, rows_alone=rows_alone(base.card)).label), *layers)
+
+
+def _device(base: Base) -> str:
+    """The exact card or processor."""
+    used = base.card or next((device for device in devices() if device.kind is Kind.CPU), None)
+    return used.name if used else ""
 
 
 def _checkpoint(started: float, report: Callable[[Progress], None]) -> Checkpoint:
@@ -132,38 +133,42 @@ def _steps(questions: QuestionSet) -> int:
     return max(1, questions.entry.definition.max_new_tokens // 2) if _is_generation(questions) else CHOICE_STEPS
 
 
-def _pairs(job: Job, asked: Sequence[Generation | Choices]) -> list[tuple[int, Generation | Choices]]:
+def _pairs(job: Job, asked: Sequence[Asked]) -> list[tuple[int, Asked]]:
     return list(zip(job.questions, asked, strict=True))
 
 
-def _asked(job: Job, base: Base, questions: QuestionSet) -> list[Generation | Choices]:
+def _asked(job: Job, base: Base, questions: QuestionSet) -> list[Asked]:
+    """The questions as the engine takes them. `PROMPT_TOO_LONG` where not one of them fits into the model's context."""
     tails = _tails(job, base, questions)
-    if not _is_generation(questions):
-        return [choices_of(base, questions, index, tail) for index, tail in zip(job.questions, tails, strict=True)]
+    form = _generation if _is_generation(questions) else choices_of
+    asked = [form(base, questions, index, tail) for index, tail in zip(job.questions, tails, strict=True)]
+    if all(isinstance(question, Unasked) for question in asked):
+        shortest = min(len(question.refused) for question in asked if isinstance(question, Unasked))
+        room = base.header.of_architecture("context_length", 0)
+        text = f"The shortest prompt has {shortest} tokens, with its answer too many for a context of {room}."
+        raise EvaluationError(Failure.PROMPT_TOO_LONG, text)
+    return asked
+
+
+def _generation(base: Base, questions: QuestionSet, index: int, tail: Tail | None) -> Asked:
     definition, stops = questions.entry.definition, questions.entry.stops
-    asked = []
-    for index, tail in zip(job.questions, tails, strict=True):
-        prompt = base.model.tokens(questions.prompt(index))
-        check_length(base, index, len(prompt), max(definition.max_new_tokens, TAIL_CELLS))
-        asked.append(Generation(base.model, prompt, stops, definition.max_new_tokens, tail))
-    return list(asked)
+    prompt = base.outline.tokens(questions.prompt(index))
+    if not fits(base, len(prompt), definition.max_new_tokens):
+        return Unasked(prompt, tail)
+    return Generation(base.outline, prompt, stops, definition.max_new_tokens, tail)
 
 
-def choices_of(base: Base, questions: QuestionSet, index: int, tail: Tail | None) -> Choices:
-    """A multiple-choice question, ready to be asked. Raises `EvaluationError` where it does not fit the context."""
-    prompt, found = continuation_tokens(base.model, questions.prompt(index), questions.continuations(index))
-    check_length(base, index, len(prompt), max(TAIL_CELLS, *map(len, found)))
+def choices_of(base: Base, questions: QuestionSet, index: int, tail: Tail | None) -> Choices | Unasked:
+    """A multiple-choice question, ready to be asked, if it fits into the model's context."""
+    prompt, found = continuation_tokens(base.outline, questions.prompt(index), questions.continuations(index))
+    if not fits(base, len(prompt), max(map(len, found))):
+        return Unasked(prompt, tail)
     return Choices(prompt, found, tail)
 
 
-def check_length(base: Base, index: int, prompt: int, more: int) -> None:
-    """Raises `EvaluationError` where a prompt of so many tokens, and so many after it, do not fit the context."""
-    room = base.header.of_architecture("context_length", 0)
-    if prompt == 0 or prompt + more > room:
-        raise EvaluationError(
-            Failure.PROMPT_TOO_LONG,
-            f"Question {index} has {prompt} tokens and may get {more} more; the model's context holds {room}.",
-        )
+def fits(base: Base, prompt: int, more: int) -> bool:
+    """Whether the context holds a prompt of so many tokens with so many after it, or a tail."""
+    return 0 < prompt <= base.header.of_architecture("context_length", 0) - max(more, TAIL_CELLS)
 
 
 def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
@@ -173,7 +178,7 @@ def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
     if request.dataset != questions.entry.definition.dataset.content:
         raise EvaluationError(Failure.ENGINE_FAILED, "The fingerprint was asked for another data set's questions.")
     eligible = base.header.eligible
-    if not eligible or eligible[-1] >= base.model.vocabulary_size:
+    if not eligible or eligible[-1] >= base.outline.vocabulary_size:
         raise EvaluationError(Failure.MODEL_REFUSED, "The file does not tell which of its tokens are ordinary ones.")
     seeds = (
         fingerprint.question_seed(request.network, request.beacon, request.model, request.dataset, index)
@@ -182,7 +187,7 @@ def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
     return [Tail(fingerprint.tail(seed, eligible)) for seed in seeds]
 
 
-def _common_prefix(prompts: Sequence[list[int]]) -> int:
+def common_prefix(prompts: Sequence[list[int]]) -> int:
     """Tokens that all prompts share at their beginning, leaving at least one to each; 0 where it is not worth it."""
     if len(prompts) < 2:
         return 0
@@ -211,9 +216,11 @@ def _adapter_bytes(job: Job) -> int:
     return sum(Path(adapter.path).stat().st_size for adapter in job.adapters if Path(adapter.path).exists())
 
 
-def transcript_of(index: int, question: Generation | Choices, questions: QuestionSet) -> Transcript:
+def transcript_of(index: int, question: Asked, questions: QuestionSet) -> Transcript:
     """What was asked and answered, and what the benchmark's scorer makes of it."""
     entry, item = questions.entry, questions.item(index)
+    if isinstance(question, Unasked):
+        return Transcript(question=index, prompt=tuple(question.refused), outcome=0, stop=StopReason.TOO_LONG)
     if isinstance(question, Choices) and isinstance(item, Offered) and entry.score_sums:
         sums = question.sums.tolist()
         return Transcript(
@@ -237,10 +244,12 @@ def transcript_of(index: int, question: Generation | Choices, questions: Questio
     raise EvaluationError(Failure.ENGINE_FAILED, "the benchmark's kind and its questions do not belong together")
 
 
-def _lead(question: Generation | Choices) -> float:
+def _lead(question: Asked) -> float:
+    if isinstance(question, Unasked):
+        return float("inf")
     return question.lead if isinstance(question, Generation) else lead(question.sums.tolist())
 
 
-def _fingerprint(asked: Sequence[Generation | Choices]) -> bytes:
+def _fingerprint(asked: Sequence[Asked]) -> bytes:
     values = [question.tail.values for question in asked if question.tail is not None]
     return fingerprint.encode([value for value in values if value is not None])

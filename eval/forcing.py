@@ -23,7 +23,8 @@ class Forced:
 
     def need(self, shared: int) -> Need:
         """Cells for the rest of the prompt and every token but the last."""
-        return Need(len(self.prompt) - shared + len(self._generated) - 1, 1)
+        longest = len(self.prompt) + len(self._generated) - 1
+        return Need(longest - shared, 1, longest)
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:
         """Puts prompt and answer into the engine together: the same batch takes both where it has room."""

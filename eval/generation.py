@@ -35,7 +35,10 @@ class Generation:
     def need(self, shared: int) -> Need:
         """Cells for the rest of the prompt, every new token and the tail; two sequences with a tail."""
         cells = len(self.prompt) - shared + self._max_new
-        return Need(cells, 1) if self.tail is None else Need(cells + TAIL_CELLS, 2)
+        longest = len(self.prompt) + self._max_new
+        if self.tail is None:
+            return Need(cells, 1, longest)
+        return Need(cells + TAIL_CELLS, 2, max(longest, len(self.prompt) + TAIL_CELLS))
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:
         """Decodes the rest of the prompt; the first token is chosen after it."""

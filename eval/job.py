@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from eval.modes import AUTO, FAST, Mode, Wanted
 from eval.transcripts import Transcript
 from protocol.definitions import MAX_ADAPTERS, Digest
 from protocol.failures import Failure
@@ -12,7 +13,6 @@ from protocol.transcripts import Answer
 MAX_QUESTIONS = 2000
 LARGEST_MARGIN = 65_535
 MAX_CLAIMS = 64 * 1000
-FAST = "fast"
 
 
 class AdapterFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,6 +60,8 @@ class Job(Struct, frozen=True, tag="job", forbid_unknown_fields=True):
     time_limit: Annotated[float, Meta(gt=0)] = 3600.0
     data_folder: str | None = None
     keep_transcripts: bool = False
+    mode: Mode = FAST
+    backend: Wanted = AUTO
 
 
 class Progress(Struct, frozen=True, tag="progress"):
@@ -76,7 +78,10 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     `outcomes` are 0 to 1000. `margins` are thousandths of a nat, at most `LARGEST_MARGIN`: the smallest lead of a
     generated token over the second, or the best choice's over the second. `fingerprint` has 48 bytes a question, or is
     empty where none was asked for. `stops` has a byte a question, the number of a `protocol.transcripts.Stop`.
-    `energy_mj` is the whole processor's, or None where the machine does not tell.
+    `too_long` are the questions, by index, whose prompts do not fit into the model's context: they were not asked, and
+    count as wrong. `hardware` is a coarse class and `configuration` says how the evaluator was set: both are published.
+    `device` is the exact processor or card, for the owner alone. `energy_mj` is the whole processor's, or None where
+    the machine does not tell.
     """
 
     outcomes: tuple[int, ...]
@@ -92,6 +97,9 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     hardware: str
     mode: str
     stops: bytes = b""
+    configuration: tuple[tuple[str, str], ...] = ()
+    device: str = ""
+    too_long: tuple[int, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
 
 

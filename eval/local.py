@@ -15,16 +15,17 @@ import trio
 from msgspec import Struct
 
 from eval import judging
+from eval.base import checked_header
 from eval.benchmarks import Entry, find
 from eval.client import open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, threads_for, usable_cores
 from eval.demo import catalogue
-from eval.evaluation import checked_header
 from eval.failing import EvaluationError
 from eval.header import Header
 from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
+from eval.modes import AUTO, FAST, Mode, Wanted
 from eval.outputs import other_figures
 from eval.peft import convert, folder_of, is_peft
 from eval.scorers import RIGHT
@@ -59,6 +60,8 @@ def evaluate(
     time_limit: float = 24 * 3600.0,
     transcripts: Path | None = None,
     code_sandbox: str = judging.CODE_LEAST,
+    mode: Mode = FAST,
+    backend: Wanted = AUTO,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -91,6 +94,8 @@ def evaluate(
             time_limit=time_limit,
             data_folder=str(folder.resolve()) if folder else None,
             keep_transcripts=True,
+            mode=mode,
+            backend=backend,
         )
         outcome = trio.run(_run, job, report, code_sandbox)
     if isinstance(outcome, JobFailed):
@@ -109,6 +114,8 @@ def compare(
     data: Path | None = None,
     seed: int = 0,
     code_sandbox: str = judging.CODE_LEAST,
+    mode: Mode = FAST,
+    backend: Wanted = AUTO,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -120,7 +127,8 @@ def compare(
     chosen = choose(model, loras)
     if not chosen.adapters:
         raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
-    ask = partial(evaluate, data=data, seed=seed, code_sandbox=code_sandbox, report=report, fetching=fetching)
+    how: dict[str, Any] = {"data": data, "seed": seed, "mode": mode, "backend": backend, "code_sandbox": code_sandbox}
+    ask = partial(evaluate, **how, report=report, fetching=fetching)
     adapted, base = ask(model, benchmark, samples, loras=loras), ask(str(chosen.base), benchmark, samples)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
@@ -238,5 +246,8 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dic
         "transcript_digest": outcome.transcript_digest.hex(),
         "engine": outcome.engine,
         "hardware": outcome.hardware,
+        "device": outcome.device,
         "mode": outcome.mode,
+        "configuration": dict(outcome.configuration),
+        "too_long": list(outcome.too_long),
     }

@@ -4,12 +4,14 @@ Weights and cache are exact for plain attention; the compute buffer is an upper 
 attention activations of one micro-batch). Recurrent layers keep less than the cache counted for them here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec import Struct
 
 from eval.failing import EvaluationError
 from eval.header import Header
+from eval.modes import TOGETHER, Layout
 from protocol.failures import Failure
 
 CACHE_BYTES_PER_VALUE = 2  # F16
@@ -25,20 +27,22 @@ MAX_SEQUENCES = 256  # llama.cpp's own limit
 
 
 class Need(Struct, frozen=True):
-    """One question's claim: cache cells beyond the shared prefix, and sequences, at its worst."""
+    """One question's claim at its worst: cache cells beyond the shared prefix, sequences, and tokens in the longest."""
 
     cells: int
     sequences: int
+    longest: int
 
 
 class ContextPlan(Struct, frozen=True):
-    """The size of a context: cache cells, sequences, tokens a batch and a micro-batch, output rows a batch."""
+    """The size of a context: cache cells in all, sequences, tokens a batch and a micro-batch, output rows a batch."""
 
     cells: int
     sequences: int
     batch: int
     micro_batch: int
     rows: int
+    layout: Layout = TOGETHER
 
 
 def cache_bytes_per_cell(header: Header) -> int:
@@ -73,28 +77,45 @@ def estimate(header: Header, plan: ContextPlan, adapter_bytes: int = 0) -> int:
 
 
 def plan_context(
-    header: Header, prefix: int, needs: Sequence[Need], slots: int, limit: int, adapter_bytes: int = 0
+    header: Header,
+    prefix: int,
+    needs: Sequence[Need],
+    slots: int,
+    limit: int,
+    *,
+    layout: Layout = TOGETHER,
+    takes: Callable[[ContextPlan], int] | None = None,
 ) -> ContextPlan:
     """The largest plan of at most `slots` questions at once that stays within `limit` bytes.
 
-    Room is made for the largest questions together, so that any `slots` of them fit. Raises `EvaluationError` with
-    `OUT_OF_MEMORY` where not even the largest question fits alone.
+    Room is made for the largest questions together, so that any `slots` of them fit. `takes` tells the bytes of a plan
+    (by default `estimate`). Raises `EvaluationError` with `OUT_OF_MEMORY` where not even the largest question fits
+    alone.
     """
+    takes = takes or partial(estimate, header)
+    slots = 1 if layout.alone else slots
     rows = max(SMALLEST_ROWS, min(LARGEST_BATCH, ROW_BUDGET_BYTES // (LOGIT_BYTES * max(1, vocabulary_size(header)))))
     cells = sorted((need.cells for need in needs), reverse=True)
     sequences = sorted((need.sequences for need in needs), reverse=True)
     smallest = 0
     for micro_batch in (MICRO_BATCH, MICRO_BATCH // 4):
         for count in range(max(1, min(slots, len(needs))), 0, -1):
-            total = -(-(prefix + sum(cells[:count]) + 1) // CELL_STEP) * CELL_STEP
             used = 1 + sum(sequences[:count])
+            if layout.unified:
+                total = _stepped(prefix + sum(cells[:count]) + 1)
+            else:
+                total = used * _stepped(max(need.longest for need in needs) + 1)
             if used > MAX_SEQUENCES:
                 continue
-            plan = ContextPlan(total, used, min(LARGEST_BATCH, total), micro_batch, max(rows, used))
-            smallest = estimate(header, plan, adapter_bytes)
+            plan = ContextPlan(total, used, min(LARGEST_BATCH, total), micro_batch, max(rows, used), layout)
+            smallest = takes(plan)
             if smallest <= limit:
                 return plan
     raise EvaluationError(Failure.OUT_OF_MEMORY, f"It needs {smallest >> 20} MiB and may use {limit >> 20} MiB.")
+
+
+def _stepped(cells: int) -> int:
+    return -(-cells // CELL_STEP) * CELL_STEP
 
 
 def check_loading(header: Header, limit: int, adapter_bytes: int = 0) -> None:

@@ -17,16 +17,21 @@ MAX_LOADED_ADAPTERS = 8
 class LoadedModel:
     """Weights mapped from the file and checked; close it, or use it as a context manager.
 
+    Without `weights` only the vocabulary is read and contexts take no memory: a rehearsal. `card_layers` of the layers,
+    counted from the output, go to the graphics card.
+
     Raises `EvaluationError` with `MODEL_REFUSED` where llama.cpp refuses the file. A hostile file can abort the whole
     process: load only in a child that may die.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, weights: bool = True, card_layers: int = 0) -> None:
         forget_words()
+        self.card_layers = card_layers
         parameters = C.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        parameters.load_mode = C.LLAMA_LOAD_MODE_MMAP
-        parameters.check_tensors = True
+        parameters.n_gpu_layers = card_layers
+        parameters.load_mode = C.LLAMA_LOAD_MODE_MMAP if weights else C.LLAMA_LOAD_MODE_NONE
+        parameters.no_alloc = not weights
+        parameters.check_tensors = weights
         parameters.use_extra_bufts = False  # repacked weights round differently from machine to machine
         self.handle: Any = C.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:

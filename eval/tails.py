@@ -1,6 +1,6 @@
 """The fingerprint's tail of one question, decoded on the live cache of its own prompt (see `protocol.fingerprint`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,13 @@ class Tail:
     def begin(self, engine: Engine, prompt_sequence: int, prompt_length: int) -> None:
         """Branches off from the prompt, of which `prompt_sequence` must hold all tokens and no more."""
         sequence = engine.branch(prompt_sequence)
+        engine.put(self.stream(sequence, prompt_length, lambda: engine.release(sequence)))
+
+    def stream(self, sequence: int, position: int, ended: Callable[[], None] = lambda: None) -> Stream:
+        """The tail on its way through a sequence that holds `position` tokens; `ended` is called with its end."""
 
         def scored(values: NDArray[np.float64]) -> None:
             self.values = tuple(values.tolist())
-            engine.release(sequence)
+            ended()
 
-        engine.put(Stream(sequence, prompt_length, self._ids[:-1], targets=self._ids[1:], scored=scored))
+        return Stream(sequence, position, self._ids[:-1], targets=self._ids[1:], scored=scored)

@@ -14,11 +14,12 @@ from protocol.transcripts import Answer, Stop, prompt_digest
 
 
 class StopReason(StrEnum):
-    """Why a generation ended."""
+    """Why a generation ended, or that a question was not asked because its prompt does not fit."""
 
     END_TOKEN = "end_token"  # noqa: S105  (a reason, not a secret)
     STOP_STRING = "stop_string"
     LENGTH = "length"
+    TOO_LONG = "too_long"
 
 
 class Transcript(Struct, frozen=True):

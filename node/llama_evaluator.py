@@ -13,7 +13,7 @@ from eval import judging
 from eval.artefacts import Resolver
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
-from eval.client import Worker, open_worker
+from eval.client import Worker, open_worker, run_of
 from eval.cores import CoreSlots, threads_for
 from eval.failing import EvaluationError
 from eval.hub import Fetching
@@ -24,7 +24,7 @@ from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
 from node.home import Home
 from node.offload import offload
 from node.settings import MIB, Settings
-from protocol.messages import Run, TaskResult
+from protocol.messages import TaskResult
 
 TIME_LIMIT_SECONDS = 3600.0
 log = structlog.get_logger("peerboard")
@@ -60,7 +60,7 @@ class LlamaEvaluator:
             raise EvaluationFailed(error.failure, error.detail) from None
         if isinstance(answer, JobFailed):
             raise EvaluationFailed(answer.failure, answer.detail)
-        return Evaluated(_result(request, answer), Run(answer.engine, answer.hardware, answer.mode, 0))
+        return Evaluated(_result(request, answer), run_of(answer))
 
     async def prepare(self, request: Request) -> None:
         """Fetch what a later task needs. What fails here will fail in `evaluate`, which says it."""
@@ -107,6 +107,8 @@ class LlamaEvaluator:
             memory_limit=self._settings.memory * MIB,
             time_limit=TIME_LIMIT_SECONDS,
             data_folder=str(folder.resolve()) if folder else None,
+            mode=self._settings.mode,
+            backend=self._settings.backend,
         )
 
 

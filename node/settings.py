@@ -9,6 +9,8 @@ import msgspec
 import psutil
 from msgspec import Meta, Struct
 
+from eval.modes import AUTO, FAST, Mode, Wanted
+
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4801",)
 MIB = 1 << 20
 
@@ -24,7 +26,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
-    where a weaker one refuses the task.
+    where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto" for
+    the graphics card where the engine's build has one, "cpu" for the processor alone.
     """
 
     bootstrap: tuple[str, ...] = ()
@@ -38,6 +41,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     least_free_disk: Annotated[int, Meta(ge=1)] = 64
     sandbox: Literal["strong", "in-process", "limits"] = "limits"
     code_sandbox: Literal["strong", "in-process", "limits"] = "in-process"
+    mode: Mode = FAST
+    backend: Wanted = AUTO
     data: str = ""
     first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
 

@@ -296,6 +296,13 @@ def evaluate(
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which questions: another seed, others.")] = 0,
     code_sandbox: CodeSandboxOption = "in-process",
+    mode: Annotated[
+        Literal["fast", "reproducible"],
+        typer.Option("--mode", help="reproducible: the same bits whatever else is asked; slower."),
+    ] = "fast",
+    backend: Annotated[
+        Literal["auto", "cpu"], typer.Option("--backend", help="cpu: without the graphics card, where there is one.")
+    ] = "auto",
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -309,6 +316,8 @@ def evaluate(
         lora or (),
         data=data,
         seed=seed,
+        mode=mode,
+        backend=backend,
         compare=compare,
         code_sandbox=code_sandbox,
         as_json=as_json,

@@ -66,26 +66,18 @@ def evaluate(
     *,
     data: Path | None,
     seed: int,
+    mode: str,
+    backend: str,
     compare: bool,
     code_sandbox: str,
     as_json: bool,
 ) -> None:
     """Evaluate a model on this machine and print the result. Raises `CommandFailed`."""
     line = ProgressLine()
+    how: dict[str, Any] = {"loras": loras, "data": data, "seed": seed, "mode": mode, "backend": backend}
+    how |= {"code_sandbox": str(code_sandbox), "report": line, "fetching": FetchingLine()}
     try:
-        result = _ask(
-            lambda local: (local.compare if compare else local.evaluate)(
-                model,
-                benchmark,
-                samples,
-                loras=loras,
-                data=data,
-                seed=seed,
-                code_sandbox=str(code_sandbox),
-                report=line,
-                fetching=FetchingLine(),
-            )
-        )
+        result = _ask(lambda local: (local.compare if compare else local.evaluate)(model, benchmark, samples, **how))
     finally:
         line.close()
     if result["questions"] < samples:
@@ -101,8 +93,12 @@ def evaluate(
     _print_other_figures(result)
     if result["near_ties"]:
         print(f"near ties  {result['near_ties']}: another machine may answer these otherwise")
+    if result["too_long"]:
+        counted = f"{len(result['too_long'])}: these prompts do not fit into the model's context and count as wrong"
+        print(f"too long   {counted}")
     took = duration(result["seconds"]) if result["seconds"] >= 10 else f"{result['seconds']:.1f} s"
-    print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {result['hardware']}, {result['engine']}")
+    made = ", ".join(result[key] for key in ("hardware", "mode", "engine"))
+    print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {made}")
 
 
 def score(benchmark: str, outputs: Path, *, data: Path | None, code_sandbox: str, as_json: bool) -> None:

@@ -25,13 +25,14 @@ class Stop(enum.IntEnum):
     STOP_STRING = 1
     LENGTH = 2
     CHOICE = 3  # nothing was written: the choices were scored
+    TOO_LONG = 4  # nothing was asked: the prompt does not fit into the model's context
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     """One question: its index, the digest of its prompt (`prompt_digest`), and the answer.
 
     Of a generation `generated` holds the token ids, an end token included. Of a multiple-choice question it is empty
-    and `choice` is the most likely choice, from 0.
+    and `choice` is the most likely choice, from 0. A question that was too long to be asked has neither.
     """
 
     question: Small

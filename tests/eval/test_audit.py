@@ -7,10 +7,11 @@ import trio
 from msgspec.structs import replace
 
 from eval.audit import audit
+from eval.base import Base
 from eval.benchmarks import find
 from eval.client import open_worker, plausible
 from eval.demo import catalogue
-from eval.evaluation import Base, evaluate, open_base
+from eval.evaluation import evaluate, open_base
 from eval.job import LARGEST_MARGIN, AdapterFile, Audit, Audited, Claimed, Job, JobFailed, Outcome, Progress
 from protocol.audits import FLAGGED_BELOW
 from protocol.failures import Failure
@@ -33,8 +34,7 @@ def job(name: str, benchmark: str, questions: Sequence[int] = QUESTIONS, adapter
 
 
 def run(wanted: Job) -> Outcome:
-    base = open_base(wanted)
-    with base.model:
+    with open_base(wanted) as base:
         return evaluate(wanted, base, find(wanted.benchmark).load(None), lambda _: None)
 
 
@@ -43,8 +43,7 @@ def claims(outcome: Outcome) -> tuple[Claimed, ...]:
 
 
 def held(wanted: Job, said: Sequence[Claimed]) -> Audited:
-    base = open_base(wanted)
-    with base.model:
+    with open_base(wanted) as base:
         return audit(Audit(wanted, tuple(said)), base, find(wanted.benchmark).load(None), lambda _: None)
 
 
@@ -83,8 +82,7 @@ def test_what_another_model_said_is_flagged_where_it_differs(name: str, adapter:
 
 def test_each_answer_is_forced_in_the_same_pass_and_once(written: Outcome) -> None:
     wanted, seen = job("tally-base", WORDS), list[Progress]()
-    base = open_base(wanted)
-    with base.model:
+    with open_base(wanted) as base:
         said = claims(written)
         audit(Audit(wanted, said * 5), base, find(WORDS).load(None), seen.append)
     assert seen[-1].done == seen[-1].total == len(set(QUESTIONS)), "five runners with one answer are one question"
@@ -95,8 +93,7 @@ def test_gold_answers_that_were_copied_are_flagged() -> None:
     wanted = job("tally-sprout", WORDS)
     entry = find(WORDS)
     questions = entry.load(None)
-    base = open_base(wanted)
-    with base.model:
+    with open_base(wanted) as base:
         made_up = []
         for index in wanted.questions:
             prompt = base.model.tokens(questions.prompt(index))
@@ -130,8 +127,7 @@ def changed(claim: Claimed, base: Base) -> dict[str, Claimed]:
 
 def test_every_change_to_an_answer_is_flagged(written: Outcome) -> None:
     wanted = job("tally-base", WORDS)
-    base = open_base(wanted)
-    with base.model:
+    with open_base(wanted) as base:
         for claim in claims(written)[:6]:
             ways = changed(claim, base)
             found = audit(Audit(wanted, (claim, *ways.values())), base, find(WORDS).load(None), lambda _: None)

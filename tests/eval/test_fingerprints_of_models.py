@@ -28,8 +28,7 @@ def run(
         adapters=(AdapterFile(str(file), bytes(32), scale),) if adapter else (),
         fingerprint=FingerprintRequest(b"n" * 32, b"b" * 32, MODEL_ID, entry.definition.dataset.content),
     )
-    base = open_base(job)
-    with base.model:
+    with open_base(job) as base:
         return evaluate(job, base, entry.load(None), lambda _: None)
 
 

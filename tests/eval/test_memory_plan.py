@@ -2,19 +2,32 @@
 
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.base import Base, Takes, layers_that_fit
+from eval.benchmarks import find
+from eval.binding import Heard
+from eval.context import Context
+from eval.demo import catalogue
+from eval.evaluation import evaluate, open_base
 from eval.failing import EvaluationError
 from eval.header import parse_header
+from eval.job import Job
 from eval.memory import BASELINE_BYTES, MAX_SEQUENCES, Need, check_loading, estimate, plan_context
+from eval.model import LoadedModel
+from eval.modes import SPLIT, TOGETHER
 from protocol.failures import Failure
 from tests.eval.tiny_models import EMBEDDING, LAYERS, gguf_bytes, llama_metadata, llama_tensors
 
+BASE = catalogue.MODELS / "tally-base.gguf"
 DATA = gguf_bytes(llama_metadata(), llama_tensors())
 HEADER = parse_header(DATA, len(DATA))
-NEEDS = st.lists(st.builds(Need, st.integers(1, 4000), st.integers(1, 30)), min_size=1, max_size=40)
+CLAIMS = st.builds(Need, st.integers(1, 4000), st.integers(1, 30), st.integers(1, 4000))
+NEEDS = st.lists(CLAIMS, min_size=1, max_size=40)
 
 
 @given(NEEDS, st.integers(0, 3000), st.integers(1, 40))
@@ -37,19 +50,19 @@ def test_a_plan_stays_within_its_limit_or_is_refused(needs: list[Need], room: in
 
 def test_what_does_not_fit_alone_is_refused() -> None:
     with pytest.raises(EvaluationError) as refused:
-        plan_context(HEADER, 0, [Need(1_000_000, 1)], 16, BASELINE_BYTES * 2)
+        plan_context(HEADER, 0, [Need(1_000_000, 1, 1_000_000)], 16, BASELINE_BYTES * 2)
     assert refused.value.failure is Failure.OUT_OF_MEMORY
 
 
 def test_less_memory_gives_a_smaller_plan() -> None:
-    needs = [Need(20_000, 2)] * 16
+    needs = [Need(20_000, 2, 20_000)] * 16
     roomy = plan_context(HEADER, 0, needs, 16, 1 << 40)
     tight = plan_context(HEADER, 0, needs, 16, estimate(HEADER, roomy) // 2)
     assert tight.cells < roomy.cells
 
 
 def test_the_cache_is_counted_exactly() -> None:
-    one, two = (plan_context(HEADER, 0, [Need(cells, 1)], 1, 1 << 40) for cells in (255, 511))
+    one, two = (plan_context(HEADER, 0, [Need(cells, 1, cells)], 1, 1 << 40) for cells in (255, 511))
     heads = 5  # four of attention and the mask
     per_cell = 2 * LAYERS * EMBEDDING * 2
     activations = 4 * 256 * heads * (512 - 256) + 4 * 256 * (511 * 0)
@@ -65,14 +78,65 @@ def test_weights_alone_can_be_too_much() -> None:
     assert "MiB" in refused.value.detail
 
 
+def test_a_rehearsal_tells_what_llama_cpp_takes(tiny: Path) -> None:
+    """The same account as that of the real context, without taking anything."""
+    needs = [Need(1000, 2, 1000)] * 16
+    for divided in (TOGETHER, SPLIT):
+        plan = plan_context(HEADER, 0, needs, 4, 1 << 40, layout=divided)
+        with Base(tiny, HEADER) as base:
+            planned = base.takes(plan)
+            assert not base.loaded
+            with Heard() as heard, Context(base.model, plan, 1):
+                pass
+            real = Takes(heard.lines)
+        assert real.known
+        assert real.cache >= plan.cells * 2 * LAYERS * EMBEDDING * 2
+        logits = 4 * plan.rows * HEADER.tensors[0].shape[1]
+        assert planned == BASELINE_BYTES + HEADER.weight_bytes + real.cache + real.host + logits
+        assert planned <= estimate(HEADER, plan)
+
+
+def test_adapters_count(tiny: Path) -> None:
+    plan = plan_context(HEADER, 0, [Need(100, 1, 100)], 1, 1 << 40)
+    with Base(tiny, HEADER) as base:
+        assert base.takes(plan, 5000) == base.takes(plan) + 5000
+
+
+def test_a_job_that_does_not_fit_is_refused_before_its_weights_are_loaded() -> None:
+    job = Job(base=str(BASE), base_sha256=bytes(32), benchmark="tally-words", questions=tuple(range(5)))
+    with open_base(job) as base:
+        limit = BASELINE_BYTES + base.header.weight_bytes + (1 << 20)
+        with pytest.raises(EvaluationError) as refused:
+            evaluate(
+                msgspec.structs.replace(job, memory_limit=limit), base, find("tally-words").load(None), lambda _: None
+            )
+        assert refused.value.failure is Failure.OUT_OF_MEMORY
+        assert not base.loaded
+        evaluate(job, base, find("tally-words").load(None), lambda _: None)
+        assert base.loaded
+
+
+@given(st.integers(1, 200), st.integers(1, 1 << 40), st.integers(-(1 << 30), 1 << 40))
+def test_a_card_gets_the_layers_that_it_has_room_for(layers: int, spread: int, room: int) -> None:
+    fitting = layers_that_fit(layers, spread, room)
+    assert 0 <= fitting <= layers
+    assert spread * fitting <= max(0, room) * layers
+    assert fitting == layers or spread * (fitting + 1) > room * layers
+
+
+def test_what_a_card_takes_is_not_counted_as_this_machines() -> None:
+    said = [
+        "sched_reserve:      CUDA0 compute buffer size =   100.00 MiB",
+        "sched_reserve:  CUDA_Host compute buffer size =     8.00 MiB",
+        "llama_kv_cache: size =   84.00 MiB (  2048 cells,  12 layers, 33/1 seqs), K (f16):   42.00 MiB, V (f16)",
+    ]
+    found = Takes(said)
+    assert (found.card >> 20, found.host >> 20, found.cache >> 20) == (100, 8, 84)
+
+
 def test_real_use_stays_below_the_estimate(tiny: Path) -> None:
     """The estimate covers what llama.cpp takes for cache, logits and activations of a real context."""
-    import psutil
-
-    from eval.context import Context
-    from eval.model import LoadedModel
-
-    needs = [Need(1000, 2)] * 16
+    needs = [Need(1000, 2, 1000)] * 16
     plan = plan_context(HEADER, 0, needs, 16, 1 << 40)
     process = psutil.Process()
     with LoadedModel(tiny) as model:

@@ -110,6 +110,7 @@ def test_more_samples_than_questions_are_all_of_them(call: Callable[..., Any], m
 
     real = local.evaluate
     monkeypatch.setattr(local, "evaluate", three_there_are)
+    monkeypatch.setattr("peerboard.local_evaluation.FIRST_SECONDS", 3600.0)  # no progress, however busy the machine
     done = call("eval", "tally-base", *WORDS, "--samples", 1200, "--json")
     assert (done.code, done.json["data"]["questions"]) == (0, 3)
     assert done.error.endswith("tally-words has 3 questions: all of them were asked, not 1,200.\n")
