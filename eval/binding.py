@@ -69,6 +69,7 @@ class Heard:
         self.lines: list[str] = []
 
     def __enter__(self) -> "Heard":
+        C.llama_log_set(_keep, ctypes.c_void_p(0))  # whoever imports the high-level half takes the log for itself
         _listeners.append(self)
         return self
 

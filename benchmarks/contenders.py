@@ -1,0 +1,213 @@
+"""Ways to answer the same questions: this project's engine, high-level `llama_cpp.Llama`, llama.cpp's own programs."""
+
+import http.client
+import json
+import os
+import re
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.llama_programs import llama_programs
+from benchmarks.shapes import NEW_TOKENS, Offer
+from eval.base import Base
+from eval.choices import Choices, continuation_tokens
+from eval.context import Context
+from eval.engine import Engine
+from eval.evaluation import common_prefix
+from eval.generation import Generation
+from eval.header import read_header
+from eval.memory import plan_context
+from eval.modes import TOGETHER, Layout
+from eval.scorers import largest
+from eval.slots import best_slots
+
+CONTEXT = 2048
+MEMORY = 8 << 30
+SERVER_SLOTS = 16
+TRIES = 20
+PERPLEXITY_CELLS, PERPLEXITY_SEQUENCES = 2560, 40  # room for eight questions, as fast as any that was tried
+_MOMENT = r"^(\d+)\.(\d+)\.(\d+)\.(\d+) I .*"
+_BEGUN, _ENDED = (re.compile(_MOMENT + words, re.MULTILINE) for words in ("reading tasks", "Final result"))
+
+
+class Own:
+    """The project's engine, as an evaluation uses it: from texts to answers."""
+
+    def __init__(self, path: Path, threads: int, layout: Layout = TOGETHER) -> None:
+        self.base = Base(path, read_header(path))
+        self._threads = threads
+        self._layout = layout
+
+    def write(self, prompts: Sequence[str]) -> list[str]:
+        """What is written behind each prompt."""
+        model = self.base.model
+        asked = [Generation(model, model.tokens(prompt), (), NEW_TOKENS, None) for prompt in prompts]
+        self.run(asked, NEW_TOKENS // 2)
+        return [question.text for question in asked]
+
+    def choose(self, offered: Sequence[Offer]) -> list[int]:
+        """The most likely choice of each question."""
+        model = self.base.model
+        asked = [Choices(*continuation_tokens(model, offer.prompt, list(offer.choices)), None) for offer in offered]
+        self.run(asked, 2)
+        return [largest(question.sums.tolist()) for question in asked]
+
+    def run(self, asked: Sequence[Generation | Choices], steps: int) -> Engine:
+        """Answers questions that take about so many passes after their prompt."""
+        prefix = 0 if self._layout.alone else common_prefix([question.prompt for question in asked])
+        needs = [question.need(prefix) for question in asked]
+        slots = best_slots(self.base.header, needs, steps)
+        plan = plan_context(self.base.header, prefix, needs, slots, MEMORY, layout=self._layout, takes=self.base.takes)
+        with Context(self.base.model, plan, self._threads) as context:
+            engine = Engine(context)
+            engine.run(asked, prefix, lambda _done, _total, _decoded: None)
+        return engine
+
+
+class HighLevel:
+    """`llama_cpp.Llama`: once a prompt; with choices once a choice, by echo and log-probabilities."""
+
+    def __init__(self, path: Path, threads: int, *, keep: bool, scores: bool) -> None:
+        from llama_cpp import Llama
+
+        self._keep = keep
+        self._llama = Llama(
+            str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, logits_all=scores, verbose=False
+        )
+
+    def write(self, prompts: Sequence[str]) -> list[str]:
+        """What is written behind each prompt."""
+        return [self._asked(prompt, max_tokens=NEW_TOKENS)["text"] for prompt in prompts]
+
+    def choose(self, offered: Sequence[Offer]) -> list[int]:
+        """The most likely choice of each question."""
+        return [largest([self._sum(offer.prompt, choice) for choice in offer.choices]) for offer in offered]
+
+    def _sum(self, prompt: str, choice: str) -> float:
+        found = self._asked(prompt + choice, max_tokens=1, logprobs=1, echo=True)["logprobs"]
+        pairs = zip(found["text_offset"], found["token_logprobs"], strict=True)
+        inside = range(len(prompt), len(prompt) + len(choice))
+        return sum(float(value) for offset, value in pairs if offset in inside and value is not None)
+
+    def _asked(self, prompt: str, **more: Any) -> Any:
+        if not self._keep:
+            self._llama.reset()
+        return self._llama.create_completion(prompt, temperature=0, **more)["choices"][0]
+
+
+class Server:
+    """`llama-server` with parallel slots, all questions posted at once; it keeps each slot's last prompt."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def write(self, prompts: Sequence[str]) -> list[str]:
+        """What is written behind each prompt."""
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            return list(pool.map(self._write, prompts))
+
+    def _write(self, prompt: str) -> str:
+        wanted = {"prompt": prompt, "n_predict": NEW_TOKENS, "temperature": 0, "top_k": 1, "cache_prompt": True}
+        return str(self._post("/completion", wanted | {"samplers": ["top_k"]})["content"])
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if answer.status != http.client.OK:
+            raise SystemExit(f"llama-server answered {answer.status}: {content[:300]!r}")
+        return json.loads(content)
+
+    def ready(self) -> bool:
+        """Whether its model is loaded."""
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except OSError:
+            return False
+
+
+@contextmanager
+def server(path: Path, threads: int) -> Iterator[Server]:
+    """A server for this model, on the same terms: unified cache, 16 slots, no repacked weights."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cells = 1024 * SERVER_SLOTS
+    command = [str(llama_programs().server), "-m", str(path), "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command += ["-np", str(SERVER_SLOTS), "-c", str(cells), "-b", "2048", "-ub", "512", "-kvu", "--no-repack"]
+    command += ["-t", str(threads), "-tb", str(threads), "-fit", "off", "-cram", "0", "--log-disable"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    try:
+        found = Server(port)
+        while not found.ready():
+            if process.poll() is not None:
+                raise SystemExit(f"llama-server ended with {process.returncode}.")
+            time.sleep(0.05)
+        yield found
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Perplexity:
+    """`llama-perplexity --multiple-choice`; seconds are its own account, without loading the model."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._command = [str(llama_programs().perplexity), "-m", str(path), "--multiple-choice", "--no-repack"]
+        self._command += ["-t", str(threads), "-tb", str(threads), "-b", "2048", "-ub", "512", "-fit", "off"]
+        self._command += ["-np", str(PERPLEXITY_SEQUENCES), "-c", str(PERPLEXITY_CELLS // PERPLEXITY_SEQUENCES)]
+
+    def seconds(self, offered: Sequence[Offer]) -> float:
+        """From the reading of the questions to the last answer."""
+        with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            file.write(_tasks(offered))
+            file.flush()
+            for _ in range(TRIES):  # it may end before its log is written
+                done = subprocess.run(
+                    [*self._command, "-f", file.name], capture_output=True, text=True, check=False, env=environment()
+                )
+                begun, ended = _BEGUN.search(done.stderr), _ENDED.search(done.stderr)
+                if begun and ended:
+                    return _moment(ended) - _moment(begun)
+        raise SystemExit(f"llama-perplexity ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def _moment(found: re.Match[str]) -> float:
+    """Seconds since the program's start, by the stamp of a line in its log."""
+    minutes, seconds, thousandths, millionths = map(int, found.groups())
+    return 60 * minutes + seconds + thousandths / 1e3 + millionths / 1e6
+
+
+def environment() -> dict[str, str]:
+    """What the project's own engine runs with, too."""
+    return dict(os.environ) | {"OMP_WAIT_POLICY": "PASSIVE", "GGML_NO_BACKTRACE": "1"}
+
+
+def _tasks(offered: Sequence[Offer]) -> bytes:
+    """The file that llama-perplexity reads: tasks behind their positions; the first choice counts as right."""
+    tasks = [_string(offer.prompt) + _answers(offer.choices) + struct.pack("<I", 0) for offer in offered]
+    head = 4 + 4 * len(tasks)
+    starts = [head + sum(map(len, tasks[:place])) for place in range(len(tasks))]
+    return struct.pack(f"<I{len(tasks)}I", len(tasks), *starts) + b"".join(tasks)
+
+
+def _answers(choices: Sequence[str]) -> bytes:
+    labels = struct.pack(f"<{len(choices)}i", 1, *[0] * (len(choices) - 1))
+    return struct.pack("<I", len(choices)) + b"".join(_string(choice.lstrip()) for choice in choices) + labels
+
+
+def _string(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data
