@@ -127,8 +127,8 @@ def compare(
     chosen = choose(model, loras)
     if not chosen.adapters:
         raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
-    how: dict[str, Any] = {"data": data, "seed": seed, "mode": mode, "backend": backend, "code_sandbox": code_sandbox}
-    ask = partial(evaluate, **how, report=report, fetching=fetching)
+    shown = partial(evaluate, report=report, fetching=fetching)
+    ask = partial(shown, data=data, seed=seed, mode=mode, backend=backend, code_sandbox=code_sandbox)
     adapted, base = ask(model, benchmark, samples, loras=loras), ask(str(chosen.base), benchmark, samples)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}

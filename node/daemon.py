@@ -76,6 +76,7 @@ async def run_node(
         observer.account, observer.device = identity.account.public, identity.device.public
         observer.scheduler, observer.pauses = scheduler, pauses
         observer.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
+        observer.mode, observer.backend = settings.mode, settings.backend
         observer.sandbox = await offload(detect)
         if not observer.sandbox.holds(settings.sandbox):
             pauses.begin(SANDBOX_WEAK)

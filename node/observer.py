@@ -31,6 +31,9 @@ class Observer:
     pauses: Pauses | None = None
     sandbox: Sandbox | None = None
     """What the evaluator is confined by, once that is known."""
+    mode: str | None = None
+    backend: str | None = None
+    """How evaluations are computed, by the settings."""
     bootstrap: tuple[str, ...] = ()
     """Peer ids of the configured bootstraps."""
     stopping: bool = False
@@ -78,6 +81,7 @@ class Observer:
             "today": self._today(),
             "credit": account.credit if account else 0,
             "sandbox": {"level": self.sandbox.level, "why": self.sandbox.why} if self.sandbox else None,
+            "evaluation": {"mode": self.mode, "backend": self.backend} if self.mode else None,
         }
 
     def tasks(self) -> Json:

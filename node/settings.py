@@ -26,8 +26,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
-    where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto" for
-    the graphics card where the engine's build has one, "cpu" for the processor alone.
+    where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto"
+    for the graphics card where the engine's build has one, "cpu" for the processor alone.
     """
 
     bootstrap: tuple[str, ...] = ()

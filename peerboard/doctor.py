@@ -174,7 +174,7 @@ def engine(command: tuple[str, ...] = (sys.executable, "-I", "-m", "peerboard.en
         return unable(f"Loading the engine ended with {signal.Signals(-done.returncode).name}.")
     try:
         found = json.loads(done.stdout)
-        return Finding(OK, "ENGINE", f"{found['engine']}, {found['hardware']}")
+        return Finding(OK, "ENGINE", f"{found['engine']}, {found['hardware']}: {', '.join(found['devices'])}")
     except (ValueError, KeyError, TypeError):
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return unable(f"The engine cannot be loaded: {last}")

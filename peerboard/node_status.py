@@ -126,6 +126,9 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield _fit(f"account  {short(data['account'])} · device {short(data['device'])}", terminal)
     if data.get("sandbox"):
         yield _fit(f"sandbox  {safe(data['sandbox']['level'])}", terminal)
+    if data.get("evaluation"):
+        how = data["evaluation"]
+        yield _fit(f"engine   {safe(how['mode'])} mode, backend {safe(how['backend'])}", terminal)
     yield _fit(f"home     {safe(data['home'])} · {safe(data['role'])}, pid {data['pid']}", terminal)
     for warning in answer["warnings"]:
         severity = safe(warning["severity"])
