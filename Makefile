@@ -70,5 +70,5 @@ lock: $(INSTALLED)
 	$(BIN)/python requirements/verify.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist tests/interop/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

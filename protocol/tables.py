@@ -71,9 +71,12 @@ def failures() -> str:
 
 
 def transitions() -> str:
-    """The states of a task."""
-    rows = (("–" if state is None else state, event.value, after) for (state, event), after in TRANSITIONS.items())
-    return _table(("state", "event", "next"), rows)
+    """The states of a task; the events have the names that the conformance vectors use."""
+    rows = (
+        ("–" if state is None else state, f"`{event.name}`", event.value, after)
+        for (state, event), after in TRANSITIONS.items()
+    )
+    return _table(("state", "event", "which is that", "next"), rows)
 
 
 def parameters() -> str:

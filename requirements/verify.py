@@ -4,6 +4,7 @@ Run by ``make check`` in the checkout's root. The same locks must install from w
 person's own configuration names, and what is not pinned by hash is not what was tested.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -21,7 +22,7 @@ INDEX_NAMES = r"py[p]i\.org|python[h]osted\.org|registry\.n[p]mjs|(index[-_]url|
 def main() -> int:
     """Print what is wrong, one line each, and give the exit status: 0 if nothing is."""
     root = Path.cwd()
-    found = [*problems_of_locks(root), *committed_index_names(root)]
+    found = [*problems_of_locks(root), *problems_of_npm_lock(root), *committed_index_names(root)]
     for problem in found:
         print(problem, file=sys.stderr)
     if not found:
@@ -49,6 +50,20 @@ def problems_of_locks(root: Path) -> Iterator[str]:
             version = pinned.get(canonicalize_name(requirement.name))
             if version is None or not requirement.specifier.contains(version, prereleases=True):
                 yield f"requirements/{lock}: {requirement} is not in it: run 'make lock'"
+
+
+def problems_of_npm_lock(root: Path) -> Iterator[str]:
+    """Find packages of the second implementation that are not pinned by hash, or only to be had at one address."""
+    folder = root / "tests" / "interop"
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text())["packages"]
+    if packages[""].get("dependencies") != wanted:
+        yield "tests/interop/package-lock.json: not the lock of package.json: run 'npm install' there"
+    for path, package in packages.items():
+        if path and not package.get("integrity", "").startswith("sha512-"):
+            yield f"tests/interop/package-lock.json: {path} has no hash"
+        if "resolved" in package:
+            yield f"tests/interop/package-lock.json: {path} names an address"
 
 
 def entries(lock: str) -> list[str]:

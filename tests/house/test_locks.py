@@ -1,5 +1,6 @@
 """What requirements/verify.py finds: lines that pin nothing, dependencies left out, committed index names."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,10 @@ def checkout(tmp_path: Path) -> Path:
     """Lay out a repository with our own locks and script, committed."""
     shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    interop = tmp_path / "tests" / "interop"
+    interop.mkdir(parents=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "tests" / "interop" / name, interop)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     subprocess.run(["git", "-C", tmp_path, "add", "."], check=True)
     return tmp_path
@@ -48,6 +53,24 @@ def test_a_changed_dependency_asks_for_a_new_lock(checkout: Path) -> None:
     assert result.returncode == 1
     assert "an-unlocked-one is not in it: run 'make lock'" in result.stderr
     assert "trio>=4000." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"integrity": None}, "has no hash"), ({"resolved": INDEX}, "names an address"), ({}, "not the lock of")],
+)
+def test_an_npm_package_that_is_not_pinned_is_found(checkout: Path, change: dict[str, str], problem: str) -> None:
+    file = checkout / "tests" / "interop" / "package-lock.json"
+    lock = json.loads(file.read_text())
+    if change:
+        package = lock["packages"]["node_modules/libp2p"]
+        lock["packages"]["node_modules/libp2p"] = {k: v for k, v in (package | change).items() if v is not None}
+    else:
+        lock["packages"][""]["dependencies"]["libp2p"] = "1.0.0"
+    file.write_text(json.dumps(lock))
+    result = verify(checkout)
+    assert result.returncode == 1
+    assert f"tests/interop/package-lock.json: {'node_modules/libp2p ' if change else ''}{problem}" in result.stderr
 
 
 def test_a_committed_index_name_is_found(checkout: Path) -> None:
