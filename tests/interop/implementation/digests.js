@@ -25,7 +25,8 @@ export function bigEndian32 (number) {
 }
 
 export function modelId (model) {
-  const adapters = model.adapters.map(({ file, scale }) => [file.sha256, scale])
+  const adapters = model.adapters.map(({ file, scale, configuration }) =>
+    configuration === undefined ? [file.sha256, scale] : [file.sha256, scale, configuration.sha256])
   return H('peerboard/model/1', model.base.sha256, adapters)
 }
 

@@ -132,7 +132,7 @@ export class Ledger {
     }
     const bases = {}
     for (const { base, adapters } of this.genesis.models) {
-      const bytes = base.size + sum(adapters.map(({ file }) => file.size))
+      const bytes = base.size + sum(adapters.map(({ file, configuration }) => file.size + (configuration?.size ?? 0)))
       bases[hex(base.sha256)] = Math.max(bases[hex(base.sha256)] ?? 0, bytes)
     }
     const attested = parameters.attested ? new Set() : null
