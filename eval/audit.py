@@ -73,10 +73,10 @@ class _OfWriting:
         reason = written.replay(generated)
         if reason is None or Stop[reason.name] is not answer.stop:
             return False
-        if not self._set.entry.runs_programs:  # nothing can be run in here: other runners' outcomes hold that
-            earned = transcript_of(index, written, self._set).outcome
-            if abs(earned - claim.outcome) > definition.tolerance:
-                return False
+        # of programs other runners' outcomes have to do: nothing can be run in here
+        runs = self._set.entry.runs_programs
+        if not runs and not _earns(claim, transcript_of(index, written, self._set).outcome, self._set):
+            return False
         self._forced.setdefault((index, generated), Forced(prompt, generated))
         return True
 
@@ -133,9 +133,13 @@ class _OfChoices:
         if below:
             raised.sums[choice] = np.nextafter(question.sums.max(), np.inf)
         earned = transcript_of(claim.answer.question, raised, self._set).outcome
-        return below if abs(earned - claim.outcome) <= self._set.entry.definition.tolerance else math.inf
+        return below if _earns(claim, earned, self._set) else math.inf
 
 
 def _left_out(claim: Claimed) -> bool:
     """Whether the claim says of a question that does not fit what there is to say: not asked, and wrong."""
-    return claim.answer.stop is Stop.TOO_LONG and not claim.answer.generated and claim.outcome == 0
+    return claim.answer.stop is Stop.TOO_LONG and not claim.answer.generated and not claim.outcome
+
+
+def _earns(claim: Claimed, earned: int, questions: QuestionSet) -> bool:
+    return claim.outcome is None or abs(earned - claim.outcome) <= questions.entry.definition.tolerance

@@ -111,10 +111,10 @@ class JobFailed(Struct, frozen=True, tag="failed"):
 
 
 class Claimed(Struct, frozen=True, forbid_unknown_fields=True):
-    """An answer of a revealed transcript, and the outcome that its runner's result gives for it."""
+    """An answer of a revealed transcript, and the outcome that it has to earn; None where any will do."""
 
     answer: Answer
-    outcome: int
+    outcome: int | None
 
 
 class Audit(Struct, frozen=True, tag="audit", forbid_unknown_fields=True):

@@ -8,9 +8,10 @@ import json
 from typing import Any
 
 from protocol import scores
+from protocol.audits import Conclusion
 from protocol.definitions import Benchmark, HubFile, Model
 from protocol.lifecycle import TaskState
-from protocol.state import Final, State
+from protocol.state import Account, Final, State
 
 Json = dict[str, Any]
 VERDICT_EPOCHS = 3
@@ -73,9 +74,14 @@ def _runners(state: State) -> list[Json]:
             "earned": len(account.earned),
             "credit": account.credit,
             "missed": len(account.missed),
+            "audits": {kind.name.lower(): _audits(account, kind) for kind in Conclusion},
         }
         for key, account in sorted(state.accounts.items())
     ]
+
+
+def _audits(account: Account, kind: Conclusion) -> int:
+    return sum(audit.conclusion is kind for audit in account.audits)
 
 
 def board_row(state: State, row: scores.Row) -> Json:

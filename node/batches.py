@@ -13,6 +13,7 @@ from node.gossip import Gossiper
 from node.identity import Identity
 from node.replica import Replica
 from node.store import Store
+from node.transcripts import TRANSCRIPT_BYTES
 from protocol import cbor
 from protocol.counting import Statements
 from protocol.envelope import MAX_BYTES, open_envelope, seal
@@ -106,9 +107,11 @@ class Batches:
                 await self._gossiper.publish(open_envelope(commitment, self._network, check_signature=False))
 
     async def keep(self, plan: Plan, evaluated: Evaluated) -> None:
-        """Store a task's result, so that it is not evaluated twice."""
+        """Store a task's result, so that it is not evaluated twice, and its transcript for those who may ask for it."""
         result, run = cbor.encode(evaluated.result), cbor.encode(evaluated.run)
-        await self._store.keep_work(plan.ground, evaluated.result.task, plan.epoch, result, run)
+        digest, data = evaluated.result.transcript, evaluated.transcript
+        transcript = (digest, data) if digest and data and len(data) <= TRANSCRIPT_BYTES else None
+        await self._store.keep_work(plan.ground, evaluated.result.task, plan.epoch, result, run, transcript)
 
     async def kept(self, plan: Plan) -> dict[bytes, Evaluated]:
         """The results stored on this ground, by task: on another one the same task has other questions."""

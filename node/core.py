@@ -17,6 +17,7 @@ from node.network import Network, RequestFailed
 from node.replica import Replica
 from node.store import Store, open_store
 from node.timetable import Timetable
+from node.transcripts import Transcripts
 from protocol.envelope import open_envelope
 from protocol.genesis import Genesis
 
@@ -37,6 +38,7 @@ class Core:
     gossiper: Gossiper
     exchange: Exchange
     log_reader: LogReader
+    transcripts: Transcripts
     timetable: Timetable
     kept_up: trio.Event = field(default_factory=trio.Event)
     """Set once this participant has kept up with a peer since its start."""
@@ -49,6 +51,7 @@ class Core:
             nursery.start_soon(self._meet)
             nursery.start_soon(self._exchange_now_and_then)
             nursery.start_soon(self._ask_for_marks)
+            nursery.start_soon(self.transcripts.run)
             task_status.started()
 
     async def keep_up_with(self, peer: str) -> None:
@@ -106,4 +109,6 @@ async def open_core(
         await log_reader.load()
         for data in await store.kept():
             replica.take(open_envelope(data, genesis.id, check_signature=False))
-        yield Core(network, replica, store, clock, bulletin, gossiper, exchange, log_reader, Timetable(genesis))
+        transcripts = Transcripts(network, replica, store, clock)
+        timetable = Timetable(genesis)
+        yield Core(network, replica, store, clock, bulletin, gossiper, exchange, log_reader, transcripts, timetable)

@@ -16,6 +16,7 @@ from node.control import owner_routes, read_routes, token_required
 from node.core import Core, open_core
 from node.disk import watch_disk
 from node.evaluation import Evaluator
+from node.examiner import Examiner
 from node.home import Home
 from node.identity import Identity, load_identity
 from node.network import Network
@@ -119,9 +120,10 @@ async def housekeeping(core: Core) -> None:
 
 def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pauses, settings: Settings) -> Scheduler:
     batches = Batches(identity, core.replica, core.store, core.gossiper)
+    examiner = Examiner(core.replica, core.transcripts, evaluator, core.bulletin)
     offer = partial(_profile, settings)
     return Scheduler(
-        identity, core.replica, core.gossiper, batches, evaluator, core.clock, core.bulletin, pauses, offer
+        identity, core.replica, core.gossiper, batches, evaluator, examiner, core.clock, core.bulletin, pauses, offer
     )
 
 

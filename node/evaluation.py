@@ -1,10 +1,11 @@
 """The seam between the scheduler and whatever evaluates a task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from eval.job import Claimed
 from protocol.definitions import Benchmark, Model
 from protocol.failures import Failure
 from protocol.messages import Run, TaskResult
@@ -22,10 +23,11 @@ class Request(Struct, frozen=True):
 
 
 class Evaluated(Struct, frozen=True):
-    """A task's result and how it came about."""
+    """A task's result, how it came about, and the encoded `protocol.transcripts.Transcript` that it is bound to."""
 
     result: TaskResult
     run: Run
+    transcript: bytes = b""
 
 
 class Progress(Struct, frozen=True):
@@ -52,6 +54,23 @@ class Evaluator(Protocol):
         """Evaluate a task. Raises `EvaluationFailed`; can be cancelled at any time."""
         ...
 
+    async def audit(
+        self, request: Request, claims: Sequence[Claimed], progress: Callable[[Progress], None]
+    ) -> tuple[bool, ...]:
+        """Which of the claims are flagged (`eval.audit`); `request` is for the task whose answers these are.
+
+        Raises `EvaluationFailed`; can be cancelled at any time.
+        """
+        ...
+
     async def prepare(self, request: Request) -> None:
         """Fetch what a later task needs. Fails silently: `evaluate` will say it. Can be cancelled at any time."""
         ...
+
+
+def pack_bits(flags: tuple[bool, ...]) -> bytes:
+    """A bit per flag, the first one most significant; the rest of the last byte is zero."""
+    packed = bytearray(-(-len(flags) // 8))
+    for place, flag in enumerate(flags):
+        packed[place // 8] |= flag << (7 - place % 8)
+    return bytes(packed)

@@ -1,7 +1,7 @@
 """Evaluation by llama.cpp: files are found, a child process does the work, its answer becomes a result."""
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,16 @@ from eval.client import Worker, open_worker, run_of
 from eval.cores import CoreSlots, threads_for
 from eval.failing import EvaluationError
 from eval.hub import Fetching
-from eval.job import FingerprintRequest, Job, JobFailed, Outcome, Registered
+from eval.job import Audit, Claimed, FingerprintRequest, Job, JobFailed, Outcome, Registered
 from eval.job import Progress as JobProgress
 from eval.question_files import questions_ready
-from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
+from node.evaluation import Evaluated, EvaluationFailed, Progress, Request, pack_bits
 from node.home import Home
 from node.offload import offload
 from node.settings import MIB, Settings
+from protocol import cbor
 from protocol.messages import TaskResult
+from protocol.transcripts import Transcript
 
 TIME_LIMIT_SECONDS = 3600.0
 log = structlog.get_logger("peerboard")
@@ -60,7 +62,23 @@ class LlamaEvaluator:
             raise EvaluationFailed(error.failure, error.detail) from None
         if isinstance(answer, JobFailed):
             raise EvaluationFailed(answer.failure, answer.detail)
-        return Evaluated(_result(request, answer), run_of(answer))
+        transcript = cbor.encode(Transcript(tuple(item.answer for item in answer.transcripts)))
+        return Evaluated(_result(request, answer), run_of(answer), transcript)
+
+    async def audit(
+        self, request: Request, claims: Sequence[Claimed], progress: Callable[[Progress], None]
+    ) -> tuple[bool, ...]:
+        """Hold claims against the model. Raises `EvaluationFailed`."""
+        try:
+            entry = find(request.benchmark.id)
+            with self._held(request, entry):
+                job = await self._job(request, entry)
+                answer = await self._worker.audit(Audit(job, tuple(claims)), partial(_report, progress))
+        except EvaluationError as error:
+            raise EvaluationFailed(error.failure, error.detail) from None
+        if isinstance(answer, JobFailed):
+            raise EvaluationFailed(answer.failure, answer.detail)
+        return answer.flagged
 
     async def prepare(self, request: Request) -> None:
         """Fetch what a later task needs. What fails here will fail in `evaluate`, which says it."""
@@ -109,6 +127,7 @@ class LlamaEvaluator:
             data_folder=str(folder.resolve()) if folder else None,
             mode=self._settings.mode,
             backend=self._settings.backend,
+            keep_transcripts=True,
         )
 
 
@@ -144,12 +163,5 @@ def _result(request: Request, outcome: Outcome) -> TaskResult:
         tokens_out=outcome.tokens_out,
         run_ms=outcome.run_ms,
         energy_mj=outcome.energy_mj,
+        stops=outcome.stops,
     )
-
-
-def pack_bits(flags: tuple[bool, ...]) -> bytes:
-    """A bit per flag, the first one most significant; the rest of the last byte is zero."""
-    packed = bytearray(-(-len(flags) // 8))
-    for place, flag in enumerate(flags):
-        packed[place // 8] |= flag << (7 - place % 8)
-    return bytes(packed)

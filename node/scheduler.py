@@ -16,6 +16,7 @@ from node.batches import Batches
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
 from node.evaluation import Evaluated, EvaluationFailed, Evaluator, Progress, Request
+from node.examiner import Examiner
 from node.gossip import Gossiper
 from node.identity import Identity
 from node.pauses import Pauses
@@ -51,6 +52,7 @@ class Scheduler:
         gossiper: Gossiper,
         batches: Batches,
         evaluator: Evaluator,
+        examiner: Examiner,
         clock: Clock,
         bulletin: Bulletin,
         pauses: Pauses,
@@ -61,6 +63,7 @@ class Scheduler:
         self._gossiper = gossiper
         self._batches = batches
         self._evaluator = evaluator
+        self._examiner = examiner
         self._clock = clock
         self._bulletin = bulletin
         self._pauses = pauses
@@ -218,12 +221,16 @@ class Scheduler:
         return {task for task, said in statements.items() if said and said.commitments}
 
     def _mine(self, plan: Plan) -> list[Task]:
-        """The tasks in which this account's result counts, those of one base together."""
+        """The tasks in which this account's result counts: those of one base together, examinations last.
+
+        What an examination asks of others takes time to arrive.
+        """
         account = self._identity.account.public
         models = self._replica.state.models
         mine = [task for task in plan.tasks.values() if (task.rank(account) or 0) < task.assigned]
         mine = [task for task in mine if account in task.ranking]
-        return sorted(mine, key=lambda task: (models[task.subject.model].model.base.sha256, task.subject))
+        base = {task.id: models[task.subject.model].model.base.sha256 for task in mine}
+        return sorted(mine, key=lambda task: (bool(task.examined), base[task.id], task.subject))
 
     def _request(self, plan: Plan, task: Task) -> Request:
         state = self._replica.state
@@ -237,7 +244,10 @@ class Scheduler:
                 nursery.start_soon(self._evaluator.prepare, self._request(plan, following))
             evaluated = await self._evaluated(self._request(plan, task))
             nursery.cancel_scope.cancel()
-        return evaluated
+        if not task.examined or evaluated.result.failure is not None:
+            return evaluated
+        findings = await self._examiner.examine(self._request(plan, task), self._progressed)
+        return replace(evaluated, result=replace(evaluated.result, findings=findings))
 
     async def _evaluated(self, request: Request) -> Evaluated:
         """A task's result, or its failure."""

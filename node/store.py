@@ -35,8 +35,20 @@ CREATE TABLE IF NOT EXISTS batches (
     number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ground BLOB NOT NULL,
     commitment BLOB NOT NULL, result BLOB
 );
+CREATE TABLE IF NOT EXISTS transcripts (
+    digest BLOB NOT NULL, task BLOB NOT NULL, epoch INTEGER NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (digest, task)
+);
 CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
 CREATE INDEX IF NOT EXISTS log_by_id ON log (id);
+"""
+
+BEYOND = """
+DELETE FROM transcripts WHERE rowid IN (
+    SELECT rowid FROM (
+        SELECT rowid, sum(length(data)) OVER (ORDER BY epoch DESC, rowid DESC) AS so_far FROM transcripts
+    ) WHERE so_far > ?
+)
 """
 
 
@@ -159,10 +171,40 @@ class Store:
         await self._write(write)
         return bytes((await self._rows("SELECT salt FROM salts WHERE epoch = ?", (epoch,)))[0][0])
 
-    async def keep_work(self, ground: bytes, task: bytes, epoch: int, result: bytes, run: bytes) -> None:
-        """Keep the encoded result of a task as it was evaluated on a ground; the first one stays."""
-        insert = "INSERT OR IGNORE INTO work VALUES (?, ?, ?, ?, ?)"
-        await self._write(lambda: self._execute(insert, (ground, task, epoch, result, run)))
+    async def keep_work(
+        self, ground: bytes, task: bytes, epoch: int, result: bytes, run: bytes, transcript: tuple[bytes, bytes] | None
+    ) -> None:
+        """Keep the encoded result of a task as it was evaluated on a ground; the first one stays.
+
+        `transcript`: digest and encoded transcript, kept at the same instant until `drop_transcripts`.
+        """
+
+        def write() -> None:
+            self._execute("INSERT OR IGNORE INTO work VALUES (?, ?, ?, ?, ?)", (ground, task, epoch, result, run))
+            if transcript:
+                self._execute(
+                    "INSERT OR IGNORE INTO transcripts VALUES (?, ?, ?, ?)", (transcript[0], task, epoch, transcript[1])
+                )
+
+        await self._write(write)
+
+    async def transcripts(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The kept ones of these transcripts, encoded, by digest."""
+        wanted = tuple(digests)
+        places = ",".join("?" * len(wanted))
+        rows = await self._rows(f"SELECT digest, data FROM transcripts WHERE digest IN ({places})", wanted)  # noqa: S608
+        return {bytes(row[0]): bytes(row[1]) for row in rows}
+
+    async def drop_transcripts(self, is_needed: Callable[[bytes, int], bool], most_bytes: int) -> None:
+        """Forget the transcripts that `is_needed` (task, epoch) does not want, then the oldest beyond `most_bytes`."""
+        rows = await self._rows("SELECT DISTINCT task, epoch FROM transcripts")
+        needless = [(bytes(task), epoch) for task, epoch in rows if not is_needed(bytes(task), epoch)]
+
+        def write() -> None:
+            self._many("DELETE FROM transcripts WHERE task = ? AND epoch = ?", needless)
+            self._execute(BEYOND, (most_bytes,))
+
+        await self._write(write)
 
     async def work(self, ground: bytes) -> dict[bytes, tuple[bytes, bytes]]:
         """Encoded (result, run) of the tasks evaluated on a ground, by task.

@@ -39,6 +39,10 @@ class Timetable:
         """When nodes give up waiting for the epoch's mark."""
         return self.start(epoch) + self.genesis.parameters.grace_seconds
 
+    def examine_by(self, epoch: int) -> float:
+        """When the runners of an audit or appeal no longer wait for transcripts."""
+        return self.start(epoch) + self._length / 2
+
     def commit_by(self, epoch: int) -> float:
         """When evaluation stops and what is done gets committed."""
         return self.seal(epoch) - self._length / 30

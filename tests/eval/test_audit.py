@@ -111,7 +111,7 @@ def changed(claim: Claimed, base: Base) -> dict[str, Claimed]:
     answer = claim.answer
     tokens = answer.generated
     return {
-        "another outcome": replace(claim, outcome=1000 - claim.outcome),
+        "another outcome": replace(claim, outcome=1000 - (claim.outcome or 0)),
         "another question": replace(claim, answer=replace(answer, question=answer.question + 1)),
         "a question that was not asked": replace(claim, answer=replace(answer, question=600)),
         "another prompt": replace(claim, answer=replace(answer, prompt=bytes(32))),
@@ -145,7 +145,7 @@ def test_a_choice_is_flagged_where_another_is_clearly_better() -> None:
             right = 1000 * entry.item(claim.answer.question).labels[choice]  # type: ignore[union-attr]
             if choice != best:
                 others.append((Claimed(replace(claim.answer, choice=choice), right), max(item.sums) - total))
-        untrue.append(replace(claim, outcome=1000 - claim.outcome))
+        untrue.append(replace(claim, outcome=1000 - (claim.outcome or 0)))
         untrue.append(replace(claim, answer=replace(claim.answer, choice=99)))
     found = held(wanted, [claim for claim, _ in others])
     for (_, below), flagged in zip(others, found.flagged, strict=True):

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,24 +10,27 @@ import pytest
 import trio
 
 from bootstrap.log_writer import LogWriter
+from eval.job import Claimed
 from node.batches import Batches
 from node.bulletin import Bulletin
 from node.clock import Clock
 from node.core import Core, open_core
 from node.evaluation import Evaluated, Progress, Request
+from node.examiner import Examiner
 from node.identity import Identity
 from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
 from node.network import Unreachable
 from node.offload import inline
 from node.pauses import Pauses
 from node.scheduler import Scheduler
-from protocol import epochs
+from protocol import cbor, epochs
 from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
 from protocol.genesis import Genesis
 from protocol.messages import Profile, Run, TaskResult
 from protocol.parameters import DEMO
 from protocol.signing import PrivateKey
 from protocol.state import Final, State
+from protocol.transcripts import Answer, Stop, Transcript, prompt_digest, transcript_digest
 
 START = 1_800_000_000
 CHAIN_SEED = b"c" * 32
@@ -80,6 +83,8 @@ class FixedEvaluator:
         progress(Progress(len(task.questions), len(task.questions), 100.0))
         skill = SKILLS[request.model.name]
         outcomes = tuple(1000 if self._luck(request, q) < skill else 0 for q in task.questions)
+        answers = self._answers(request)
+        transcript = transcript_digest(request.model.base.sha256, (), request.benchmark.dataset.content, answers)
         result = TaskResult(
             task=task.id,
             questions=task.questions_digest,
@@ -88,12 +93,26 @@ class FixedEvaluator:
             margins=(500,) * len(outcomes),
             near_ties=bytes(-(-len(outcomes) // 8)),
             fingerprint=b"".join(self._values(request, q) for q in task.questions),
-            transcript=sha(task.id, outcomes),
+            transcript=transcript,
             tokens_in=100,
             tokens_out=10,
             run_ms=1000,
         )
-        return Evaluated(result, Run("fixed 1", "cpu", "reproducible", 0))
+        run = Run("fixed 1", "cpu", "reproducible", 0)
+        return Evaluated(result, run, cbor.encode(Transcript(answers)))
+
+    async def audit(
+        self, request: Request, claims: Sequence[Claimed], progress: Callable[[Progress], None]
+    ) -> tuple[bool, ...]:
+        await trio.sleep(self._seconds)
+        own = set(FixedEvaluator._answers(self, request))
+        return tuple(claim.answer not in own for claim in claims)
+
+    def _answers(self, request: Request) -> tuple[Answer, ...]:
+        """The same for every honest runner."""
+        return tuple(
+            Answer(q, prompt_digest((q,)), Stop.LENGTH, (self._luck(request, q),)) for q in request.task.questions
+        )
 
     async def prepare(self, request: Request) -> None:
         self.prepared.append(request.task.id)
@@ -196,6 +215,7 @@ def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator) -> Scheduler
         core.gossiper,
         batches,
         evaluator,
+        Examiner(core.replica, core.transcripts, evaluator, core.bulletin),
         core.clock,
         core.bulletin,
         Pauses(core.bulletin),

@@ -41,9 +41,9 @@ async def test_what_was_signed_first_stays(tmp_path: Path) -> None:
         await store.keep_result(b"commitment", b"result")
         await store.keep_result(b"commitment", b"another")
         assert await store.batches(1) == [(b"ground", b"commitment", b"result")]
-        await store.keep_work(b"ground", b"task", 1, b"outcome", b"run")
-        await store.keep_work(b"ground", b"task", 1, b"other outcome", b"run")
-        await store.keep_work(b"other ground", b"task", 1, b"outcome there", b"run")
+        await store.keep_work(b"ground", b"task", 1, b"outcome", b"run", None)
+        await store.keep_work(b"ground", b"task", 1, b"other outcome", b"run", None)
+        await store.keep_work(b"other ground", b"task", 1, b"outcome there", b"run", None)
         assert await store.work(b"ground") == {b"task": (b"outcome", b"run")}
         assert await store.work(b"other ground") == {b"task": (b"outcome there", b"run")}
 
@@ -150,3 +150,19 @@ async def test_two_connections_do_not_lose_each_others_words(tmp_path: Path) -> 
         await store.append_log(0, [(b"a", b"one")], b"note", 1.0)
         with sqlite3.connect(file) as reader:
             assert reader.execute("SELECT count(*) FROM log").fetchone() == (1,)
+
+
+async def test_transcripts_stay_until_nobody_can_ask_within_bounds(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.sqlite") as store:
+        for epoch in range(6):
+            transcript = (bytes([epoch]) * 32, bytes(10))
+            await store.keep_work(b"ground", bytes([epoch]), epoch, b"outcome", b"run", transcript)
+    async with open_store(tmp_path / "store.sqlite") as store:
+        digests = [bytes([epoch]) * 32 for epoch in range(6)]
+        assert list(await store.transcripts(digests)) == digests
+        await store.drop_before(9)
+        assert len(await store.transcripts(digests)) == 6, "work goes, transcripts stay"
+        await store.drop_transcripts(lambda task, epoch: task[0] != 4 and epoch > 0, 1000)
+        assert sorted(await store.transcripts(digests)) == [digests[n] for n in (1, 2, 3, 5)]
+        await store.drop_transcripts(lambda task, epoch: True, 25)
+        assert sorted(await store.transcripts(digests)) == [digests[n] for n in (3, 5)], "the oldest go first"

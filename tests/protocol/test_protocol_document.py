@@ -12,6 +12,7 @@ from node.log_reader import LOG, PORTION_ENTRIES, checkpoints_topic
 from node.network import REQUEST_MAXIMUM, RESPONSE_MAXIMUM
 from node.reach import PEERS
 from node.replica import TIMELESS
+from node.transcripts import MOST_WANTED, PORTION_BYTES, TRANSCRIPT_BYTES, TRANSCRIPTS
 from protocol.ledger import PROTOCOL_VERSION
 from tests.vectors.document import BLOCK, DIGESTS, FILE, MAKERS, filled, state_tables
 
@@ -77,10 +78,12 @@ def test_what_goes_between_nodes() -> None:
     network = bytes(32)
     for topic in (envelopes_topic(network), checkpoints_topic(network)):
         assert f"`{topic.replace(network.hex()[:32], 'NET')}`" in WORDS
-    for name in (LOG, RECONCILE, ENVELOPES, PEERS):
+    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, PEERS):
         assert f"`{name}`" in WORDS
     assert f"`most` ≤ {PORTION_ENTRIES:,}" in WORDS
     assert f"≤ {PORTION_IDS:,} each" in WORDS
+    assert f"transcripts wanted, ≤ {MOST_WANTED}" in WORDS
+    assert f"each ≤ {TRANSCRIPT_BYTES >> 20} MiB, ≤ {PORTION_BYTES >> 20} MiB in all" in WORDS
     assert f"stops after {ROUNDS} rounds" in WORDS
     assert f"at most {REQUEST_MAXIMUM >> 20} MiB, a response {RESPONSE_MAXIMUM >> 20} MiB" in WORDS
     assert f"This program folds versions up to {PROTOCOL_VERSION}" in WORDS
