@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from bootstrap.chains import Chains
 from bootstrap.log_writer import LogWriter, NotThisLog
 from bootstrap.pages import page_routes
 from node.bulletin import Bulletin, Level
@@ -40,8 +41,9 @@ async def run_bootstrap(
         open_core(genesis, network, home.store, clock, bulletin) as core,
     ):
         observer = Observer(core, "bootstrap", version, home.folder)
-        key, chain_seed = _log_keys(home)
-        writer = LogWriter(core, key, chain_seed, home.signed, waits_for=settings.first_mark_waits_for)
+        key, chains = _log_keys(home, genesis.chain_length)
+        writer = LogWriter(core, key, chains, home.signed, waits_for=settings.first_mark_waits_for)
+        observer.more_warnings = (writer.warnings,)
         supervisor = Supervisor(bulletin, home.folder)
         public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
         owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})
@@ -66,15 +68,15 @@ async def run_bootstrap(
                 nursery.cancel_scope.cancel()
 
 
-def _log_keys(home: Home) -> tuple[PrivateKey, bytes]:
-    """The log's key and the seed of its hash chain. None is ever made here. Raises `NotThisLog`."""
+def _log_keys(home: Home, chain_length: int) -> tuple[PrivateKey, Chains]:
+    """The log's key and its hash chains. None is ever made here. Raises `NotThisLog`."""
     missing = [file.name for file in (home.log_key, home.chain_seed) if not file.exists()]
     if len(missing) == 2:
         raise NotThisLog(f"{home.folder} holds no log key: it is a node's home. Run it with `peerboard run`.")
     if missing:
         raise NotThisLog(f"{home.folder} lacks {missing[0]}: restore it from your backup.")
     try:
-        return load_key(home.log_key), bytes.fromhex(home.chain_seed.read_text().strip())
+        return load_key(home.log_key), Chains(home.chain_seed, chain_length)
     except (KeyFileDamaged, ValueError, OSError) as error:
         raise NotThisLog(f"The keys of the log in {home.folder} cannot be read: {error}. Restore them.") from None
 

@@ -1,14 +1,19 @@
 """The log key's work: append what arrived, sign checkpoints, open epochs with marks.
 
 Entries and the checkpoint that covers them are on disk before anybody hears of them. The writer decides nothing: it
-appends whatever a delegated device signed, in the order of arrival, and marks each epoch within its grace.
+appends whatever a delegated device signed, in the order of arrival (what it promised first), and marks each epoch
+within its grace. Near the end of the hash chain it anchors a new one by itself.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
+from bootstrap.chains import ChainExhausted, Chains
+from bootstrap.promises import Promises, accepted
 from node.bulletin import Level
 from node.core import Core
 from node.durable import write_durably
@@ -17,18 +22,15 @@ from node.replica import epoch_of
 from protocol import ledger
 from protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from protocol.envelope import Envelope, seal
-from protocol.epochs import hash_chain
 from protocol.merkle import leaf_hash
-from protocol.messages import Delegation
+from protocol.messages import Succession, succession_consent
 from protocol.notes import InvalidNote, SignerKey
 from protocol.signing import PrivateKey
 
 APPEND_SECONDS = 0.25
 MOST_PER_APPEND = 4000
-
-
-class ChainExhausted(Exception):
-    """Every preimage of the hash chain is revealed: the log needs a succession."""
+RENEW_AT = 48
+"""Marks that are left of a hash chain when the next one is anchored; of a short chain a quarter."""
 
 
 class NotThisLog(Exception):
@@ -45,7 +47,7 @@ class LogWriter:
         self,
         core: Core,
         key: PrivateKey,
-        chain_seed: bytes,
+        chains: Chains,
         signed: Path,
         *,
         waits_for: int = 1,
@@ -55,26 +57,47 @@ class LogWriter:
         self._signed = signed
         self._core = core
         self._key = key
-        self._chain = hash_chain(chain_seed, genesis.chain_length)
-        if self._chain[-1] != genesis.chain_anchor or key.public != genesis.log_key:
+        self._chains = chains
+        if genesis.chain_anchor not in chains.anchors or key.public != genesis.log_key:
             raise NotThisLog("The log key or the hash chain's seed in this home is not the one of its genesis.")
         self._signer = SignerKey(genesis.log_verifier.name, key)
         self._waits_for = waits_for
         self._waits_seconds = waits_seconds
+        self._promises = Promises(core, key)
+        self._trouble = ""
+        """Why no mark can be signed; empty as long as all is well."""
+
+    def warnings(self) -> Iterator[dict[str, Any]]:
+        """What the operator should look at."""
+        if self._trouble:
+            remedy = "Until then epochs run leaderless, a day of them at most on the main network."
+            yield {"code": "CHAIN_EXHAUSTED", "severity": "fail", "title": self._trouble, "remedy": remedy}
 
     async def run(self) -> None:
         """Append and mark until cancelled."""
         timetable, clock = self._core.timetable, self._core.clock
+        await self._promises.load()
         await self._await_what_was_signed()
         await clock.sleep_until(timetable.start(0))
         await self._await_profiles()
-        while True:
+        while not self._must_stop():
             epoch = timetable.epoch_at(clock.now())
             if self._may_mark(epoch):
                 await self._mark(epoch)
             else:
                 await self._append(self._pending())
             await trio.sleep(min(APPEND_SECONDS, max(0.01, timetable.end(epoch) - clock.now())))
+
+    def _must_stop(self) -> bool:
+        """Another history of this key is known, or this program lacks the protocol: nothing more may be signed."""
+        if self._core.log_reader.watch.box.fork:
+            text = "This log key has signed another history: nothing more is written. Look for another copy of the key."
+        elif version := self._core.replica.state.halted:
+            text = f"Version {version} of the protocol is in force: update this program. Until then nothing is written."
+        else:
+            return False
+        self._core.bulletin.tell(Level.FAIL, "LOG_STOPPED", text)
+        return True
 
     def _may_mark(self, epoch: int) -> bool:
         """Whether the epoch wants a mark and it is not too late; nothing is late before the first mark."""
@@ -113,28 +136,56 @@ class LogWriter:
                 await trio.sleep(APPEND_SECONDS)
 
     def _pending(self) -> list[Envelope]:
-        """What arrived and is not in the log yet; delegations first, since what follows may rest on them."""
-        state = self._core.replica.state
-        waiting = list(self._core.replica.unlogged())
-        delegations = [envelope for envelope in waiting if isinstance(envelope.message, Delegation)]
-        officials = {*state.genesis.attesters, state.log_key, state.genesis.recovery_key}
-        known = officials | state.devices.keys() | set(state.devices.values())
-        known |= {e.message.device for e in delegations if isinstance(e.message, Delegation)}
-        rest = [e for e in waiting if not isinstance(e.message, Delegation) and e.signer in known]
-        return [*delegations, *rest][:MOST_PER_APPEND]
+        """What arrived and is not in the log yet, in the order in which it is appended."""
+        return self._promises.in_order(accepted(self._core, self._core.replica.unlogged()))[:MOST_PER_APPEND]
 
     async def _mark(self, epoch: int) -> None:
         await self._append(self._pending())
+        await self._renew_chain()
         state = self._core.replica.state
-        if state.marks >= len(self._chain) - 1:
-            raise ChainExhausted(f"all {state.marks} marks of the hash chain are used; the network needs a succession")
-        message = ledger.next_mark(state, epoch, self._chain[state.marks])
-        mark = seal(self._key, state.genesis.id, message)
-        await self._append([mark])
+        try:
+            preimage = self._chains.preimage(ledger.chain_at(state, epoch)[0])
+        except ChainExhausted as error:
+            if self._trouble != str(error):
+                self._trouble = str(error)
+                self._core.bulletin.tell(Level.FAIL, "CHAIN_EXHAUSTED", self._trouble)
+            return
+        self._trouble = ""
+        await self._append([seal(self._key, state.genesis.id, ledger.next_mark(state, epoch, preimage))])
+
+    async def _renew_chain(self) -> None:
+        """Anchor a new hash chain while the old one has some marks left."""
+        state = self._core.replica.state
+        if state.next_chain or state.chain_left > min(RENEW_AT, state.genesis.chain_length // 4):
+            return
+        try:
+            anchor = await offload(partial(self._chains.renewed, state.last_preimage))
+        except OSError as error:
+            text = (
+                f"A new hash chain could not be written: {error}. {state.chain_left} marks are left: mend this before."
+            )
+            self._core.bulletin.tell(Level.FAIL, "CHAIN_NOT_RENEWED", text)
+            return
+        key, length, network = self._key, state.genesis.chain_length, state.genesis.id
+        consent = key.sign(succession_consent(network, key.public, key.public, anchor, length))
+        await self._append([seal(key, network, Succession(key.public, anchor, length, consent))])
+        text = f"A new hash chain of {length} marks is anchored: back up the file with its seeds again."
+        self._core.bulletin.tell(Level.WARN, "CHAIN_RENEWED", text)
 
     async def _append(self, entries: list[Envelope]) -> None:
         if not entries:
             return
+        async with self._core.log_reader.one_at_a_time:
+            if self._core.log_reader.watch.box.fork:
+                return
+            self._promises.in_flight = len(entries)
+            try:
+                await self._write(entries)
+            finally:
+                self._promises.in_flight = 0
+        await self._core.log_reader.announce()
+
+    async def _write(self, entries: list[Envelope]) -> None:
         replica, store = self._core.replica, self._core.store
         frontier = replica.state.frontier.extend(leaf_hash(entry.data) for entry in entries)
         note = sign_checkpoint(
@@ -150,4 +201,4 @@ class LogWriter:
             if void:
                 what = f"{type(entry.message).__name__} of epoch {epoch_of(entry)}"
                 self._core.bulletin.tell(Level.NOTE, void, f"{what} has no effect: {void.sentence}")
-        await self._core.log_reader.announce()
+        await self._promises.settle(entries)

@@ -10,10 +10,13 @@ import trio
 
 from node.bulletin import Bulletin
 from node.clock import Clock
+from node.evidence_box import EvidenceBox
 from node.exchange import Exchange
 from node.gossip import Gossiper
 from node.log_reader import LogReader
+from node.log_watch import LogWatch
 from node.network import Network, RequestFailed
+from node.receipt_keeper import ReceiptKeeper
 from node.replica import Replica
 from node.store import Store, open_store
 from node.timetable import Timetable
@@ -39,6 +42,7 @@ class Core:
     exchange: Exchange
     log_reader: LogReader
     transcripts: Transcripts
+    receipts: ReceiptKeeper
     timetable: Timetable
     kept_up: trio.Event = field(default_factory=trio.Event)
     """Set once this participant has kept up with a peer since its start."""
@@ -49,6 +53,7 @@ class Core:
             await nursery.start(self.gossiper.run)
             await nursery.start(self.log_reader.run)
             nursery.start_soon(self._meet)
+            nursery.start_soon(self.receipts.run)
             nursery.start_soon(self._exchange_now_and_then)
             nursery.start_soon(self._ask_for_marks)
             nursery.start_soon(self.transcripts.run)
@@ -56,6 +61,7 @@ class Core:
 
     async def keep_up_with(self, peer: str) -> None:
         """Take from a peer what it has of the log, then reconcile what lies beyond it."""
+        await self.log_reader.take_evidence(peer)
         await self.log_reader.catch_up(peer)
         try:
             await self.exchange.with_peer(peer)
@@ -99,16 +105,36 @@ class Core:
 async def open_core(
     genesis: Genesis, network: Network, store_file: Path, clock: Clock, bulletin: Bulletin
 ) -> AsyncIterator[Core]:
-    """A core with everything folded that its store keeps. Raises `StoreFailed`."""
+    """A core with everything folded that its store keeps. Raises `StoreFailed`.
+
+    Evidence lies in a folder beside the store, `NAME-evidence` for a store `NAME.sqlite`.
+    """
     async with open_store(store_file) as store:
         await store.bind(genesis.id)
         replica = Replica(genesis, bulletin)
         gossiper = Gossiper(network, replica, store, clock, bulletin)
-        log_reader = LogReader(network, replica, store, clock, bulletin)
+        box = EvidenceBox(genesis, store_file.with_name(f"{store_file.stem}-evidence"), bulletin)
+        await box.load()
+        log_reader = LogReader(
+            network, replica, store, clock, bulletin, LogWatch(genesis, network, store, box), lambda: gossiper.arrived
+        )
         exchange = Exchange(network, replica, gossiper)
+        receipts = ReceiptKeeper(network, replica, store)
+        gossiper.on_publish = receipts.want
         await log_reader.load()
         for data in await store.kept():
             replica.take(open_envelope(data, genesis.id, check_signature=False))
         transcripts = Transcripts(network, replica, store, clock)
-        timetable = Timetable(genesis)
-        yield Core(network, replica, store, clock, bulletin, gossiper, exchange, log_reader, transcripts, timetable)
+        yield Core(
+            network,
+            replica,
+            store,
+            clock,
+            bulletin,
+            gossiper,
+            exchange,
+            log_reader,
+            transcripts,
+            receipts,
+            Timetable(genesis),
+        )

@@ -5,7 +5,7 @@ is relayed whatever this node thinks of it, then stored and taken into the repli
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -38,6 +38,10 @@ class Gossiper:
         self._bulletin = bulletin
         self._topic = envelopes_topic(replica.genesis.id)
         self._opened: OrderedDict[bytes, Envelope] = OrderedDict()
+        self.arrived: dict[bytes, float] = {}
+        """When what the replica holds came in, Unix time; unknown for what a store brought back."""
+        self.on_publish: Callable[[Envelope], None] = lambda envelope: None
+        """Told of each envelope of this node's own."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take in what arrives, in batches, until cancelled."""
@@ -50,6 +54,9 @@ class Gossiper:
     async def take(self, envelopes: Iterable[Envelope]) -> int:
         """Take envelopes into the replica and keep the new ones; how many were new."""
         fresh = [envelope for envelope in envelopes if self._replica.take(envelope)]
+        self.arrived |= {envelope.id: self._clock.now() for envelope in fresh}
+        if len(self.arrived) > 2 * len(self._replica.held) + OPENED_KEPT:
+            self.arrived = {key: when for key, when in self.arrived.items() if key in self._replica.held}
         lasting = [(e.id, epoch_of(e), e.data) for e in fresh if not isinstance(e.message, Claim)]
         if lasting:
             try:
@@ -62,6 +69,7 @@ class Gossiper:
     async def publish(self, envelope: Envelope) -> None:
         """Take this node's own envelope in and send it to the neighbours."""
         await self.take([envelope])
+        self.on_publish(envelope)
         await self._network.publish(self._topic, envelope.data)
 
     def _is_valid(self, data: bytes) -> bool:

@@ -44,7 +44,7 @@ class Home:
 
     @property
     def chain_seed(self) -> Path:
-        """The bootstrap's: seed of the hash chain."""
+        """The bootstrap's: seeds of the log key's hash chains, one a line."""
         return self.folder / "chain.key"
 
     @property

@@ -1,7 +1,7 @@
 """Following the log: entries from whoever has them, checked against the log key's checkpoint, then folded.
 
-A checkpoint that its author signed for another history than the one known here is a fork: it is said aloud, and the
-history known here stays.
+Checkpoints of peers are compared with the own one. On a proven fork finality is frozen: this node folds the common
+prefix of the two histories and nothing beyond, whichever of them it knew.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,17 @@ from msgspec import Meta, Struct
 
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
+from node.log_watch import LogWatch
 from node.network import Network, RequestFailed
 from node.offload import offload
+from node.omissions import Arrived, Omissions
 from node.replica import Replica
 from node.store import Store, StoreFailed
 from protocol import cbor
 from protocol.checkpoint import Checkpoint, open_checkpoint
 from protocol.definitions import Count
 from protocol.envelope import MAX_BYTES, Envelope, open_envelope
+from protocol.evidence import Fork
 from protocol.merkle import leaf_hash
 from protocol.messages import Mark
 from protocol.notes import InvalidNote
@@ -58,14 +61,26 @@ class NotTheLog(Exception):
 class LogReader:
     """Keeps this node's prefix of the log up to date, and serves it to peers."""
 
-    def __init__(self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin) -> None:
+    def __init__(
+        self,
+        network: Network,
+        replica: Replica,
+        store: Store,
+        clock: Clock,
+        bulletin: Bulletin,
+        watch: LogWatch,
+        arrived: Arrived,
+    ) -> None:
+        self.watch = watch
+        self.omissions = Omissions(replica, arrived)
         self._network = network
         self._replica = replica
         self._store = store
         self._clock = clock
         self._bulletin = bulletin
         self._key = replica.genesis.log_verifier
-        self._one_at_a_time = trio.Lock()
+        self.one_at_a_time = trio.Lock()
+        """Held by whoever changes this node's copy of the log."""
         self._topic = checkpoints_topic(replica.genesis.id)
         self.note = b""
         """The newest checkpoint that this node's log reaches."""
@@ -80,10 +95,16 @@ class LogReader:
 
     async def _fold_stored(self) -> None:
         network = self._replica.genesis.id
-        while entries := await self._store.log_entries(self._replica.size, PORTION_ENTRIES):
+        while entries := await self._store.log_entries(self._replica.size, self._room()):
             opened = [open_envelope(data, network, check_signature=False) for data in entries]
             self._replica.extend(opened, quiet=True)
+            self.watch.remember(opened)
             await trio.lowlevel.checkpoint()
+
+    def _room(self) -> int:
+        """How many of the stored entries to fold next: none beyond the common prefix of two histories."""
+        place = self.watch.box.fork.divergence if self.watch.box.fork else None
+        return PORTION_ENTRIES if place is None else min(PORTION_ENTRIES, max(0, place.size - self._replica.size))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the checkpoints that arrive, until cancelled."""
@@ -91,10 +112,11 @@ class LogReader:
             task_status.started()
             async for message in channel:
                 checkpoint = open_checkpoint(message.data, self._key).checkpoint
-                if checkpoint.size > self._replica.size:
+                if checkpoint.size > self._replica.size and not self.watch.box.fork:
                     await self.catch_up(message.sender)
                 else:
-                    self._judge(checkpoint)
+                    async with self.one_at_a_time:
+                        await self._compare(message.data, checkpoint, message.sender)
 
     async def announce(self) -> None:
         """Send this node's checkpoint to its neighbours: what the log's publisher does after each append."""
@@ -102,7 +124,7 @@ class LogReader:
 
     async def catch_up(self, peer: str) -> None:
         """Fetch what a peer has of the log beyond this node's prefix. What is wrong with it is told, not raised."""
-        async with self._one_at_a_time:
+        async with self.one_at_a_time:
             try:
                 await self._fetch(peer)
             except RequestFailed:
@@ -114,7 +136,14 @@ class LogReader:
             except (Rejected, InvalidNote, NotTheLog) as error:
                 self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
 
+    async def take_evidence(self, peer: str) -> None:
+        """Take what a peer can prove against the log key, and heed it."""
+        if await self.watch.pull(peer):
+            async with self.one_at_a_time:
+                await self._freeze()
+
     async def _fetch(self, peer: str) -> None:
+        fork = self.watch.box.fork
         entries: list[Envelope] = []
         frontier = self._replica.state.frontier
         target: Checkpoint | None = None
@@ -126,8 +155,10 @@ class LogReader:
                 return
             if target is None:
                 note, target = portion.note, open_checkpoint(portion.note, self._key).checkpoint
-                if target.size <= frontier.size:
-                    self._judge(target)
+                if fork or target.size <= frontier.size:
+                    await self._compare(note, target, peer)
+                    target = self._common(fork, target)
+                if target is None or target.size <= frontier.size:
                     return
             fresh = portion.entries[: target.size - frontier.size]
             if not fresh:
@@ -136,13 +167,24 @@ class LogReader:
             entries += await offload(partial(_open_all, fresh, network))
             frontier = frontier.extend(leaf_hash(data) for data in fresh)
         if frontier.root != target.root:
+            if not fork and await self._compare(note, target, peer):
+                return
             raise NotTheLog(f"its {len(entries)} entries are not the ones that the log key's checkpoint covers.")
         await self._store.append_log(
             self._replica.size, [(entry.id, entry.data) for entry in entries], note, self._clock.now()
         )
         self.note, self.heard = note, self._clock.now()
+        start = self._replica.size
         voids = self._replica.extend(entries)
-        if any(void and isinstance(entry.message, Mark) for entry, void in zip(entries, voids, strict=True)):
+        await self.watch.look_at(start, entries, voids, (note, target))
+        if not fork:
+            await self.watch.check_receipts((note, target))
+        if any(isinstance(entry.message, Mark) for entry in entries) and not fork:
+            self.omissions.look(self._clock.now())
+        self.omissions.forget_found()
+        if self._replica.state.halted is None and any(
+            void and isinstance(entry.message, Mark) for entry, void in zip(entries, voids, strict=True)
+        ):
             await self._fold_anew()
         self._bulletin.touch(Topic.STATUS)
 
@@ -162,18 +204,40 @@ class LogReader:
         else:
             self._bulletin.tell(Level.WARN, "FOLDED_ANEW", "This node's state had gone wrong; it was folded anew.")
 
-    def _judge(self, checkpoint: Checkpoint) -> None:
-        """A checkpoint of no more than is known here: either of the same history, or a fork."""
-        state = self._replica.state
-        if checkpoint.size == state.frontier.size and checkpoint.root != state.frontier.root:
-            self._tell_fork(checkpoint)
+    def _common(self, fork: Fork | None, target: Checkpoint) -> Checkpoint | None:
+        """Of a log with two histories only the common prefix is wanted, from whoever has it."""
+        if fork is None:
+            return target
+        place = fork.divergence
+        return Checkpoint(target.origin, place.size, place.root) if place and place.size <= target.size else None
 
-    def _tell_fork(self, checkpoint: Checkpoint) -> None:
-        text = (
-            f"The log key signed another history of {checkpoint.size} entries than the one known here. This node keeps "
-            "what it knows. Compare checkpoints with other runners before you trust either."
-        )
-        self._bulletin.tell(Level.FAIL, "FORK", text, root=checkpoint.root.hex())
+    async def _compare(self, note: bytes, checkpoint: Checkpoint, peer: str) -> bool:
+        """Compare a peer's checkpoint with the own one; whether a fork became known, or known better."""
+        fork = self.watch.box.fork
+        if not self.note or (fork and fork.divergence):
+            return False
+        own = open_checkpoint(self.note, self._key).checkpoint
+        if (own.size, own.root) == (checkpoint.size, checkpoint.root):
+            return False
+        if not await self.watch.compare((self.note, own), (note, checkpoint), peer):
+            return False
+        await self._freeze()
+        return True
+
+    async def _freeze(self) -> None:
+        """Go back to the common prefix of the two histories, where it is known; nothing is folded beyond it."""
+        place = self.watch.box.fork.divergence if self.watch.box.fork else None
+        if place is None or self._replica.size <= place.size:
+            return
+        held = tuple(self._replica.held.values())
+        self._replica.begin_again()
+        await self._fold_stored()
+        for envelope in held:
+            self._replica.take(envelope)
+        text = f"Finality is frozen at {place.size} entries, where the two histories part. This node goes on relaying."
+        self._bulletin.tell(Level.FAIL, "FROZEN", text)
+        for topic in Topic:
+            self._bulletin.touch(topic)
 
     def _is_valid(self, data: bytes) -> bool:
         try:

@@ -1,6 +1,7 @@
 """One process, seen from outside: its status, its tasks, its peers."""
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import trio
 from eval.sandbox import Sandbox
 from node import views
 from node.core import Core
+from node.log_warnings import log_warnings
 from node.pauses import Pauses
 from node.scheduler import Scheduler
 
@@ -36,6 +38,8 @@ class Observer:
     """How evaluations are computed, by the settings."""
     bootstrap: tuple[str, ...] = ()
     """Peer ids of the configured bootstraps."""
+    more_warnings: tuple[Callable[[], Iterable[Json]], ...] = ()
+    """Of services that only some participants have."""
     stopping: bool = False
 
     @property
@@ -103,11 +107,11 @@ class Observer:
         return views.live_leaderboard(self.core.replica, self.epoch)
 
     def warnings(self) -> list[Json]:
-        """What a person should look at now."""
-        if void := self.core.replica.void_mark:
-            remedy = "Look for a newer version, and compare with other runners."
-            title = f"The log's newest mark has no effect: {void.sentence}"
-            return [{"code": "MARK_VOID", "severity": "fail", "title": title, "remedy": remedy}]
+        """What a person should look at now, the gravest first."""
+        core = self.core
+        return [*log_warnings(core), *(each for more in self.more_warnings for each in more()), *self._peer_warnings()]
+
+    def _peer_warnings(self) -> list[Json]:
         connected = {peer.peer for peer in self.core.network.peers()}
         if not connected and (self.bootstrap or self.role == "bootstrap"):
             remedy = "Check the network, and the bootstrap addresses in config.toml. The node tries again by itself."

@@ -14,10 +14,14 @@ from typing import Any, TypeVar
 import sqlite_utils
 import trio
 
+from node.log_tiles import SCHEMA as TILES
+from node.log_tiles import LogTiles, Proofs
 from node.offload import offload
+from protocol.merkle import Frontier
 
 T = TypeVar("T")
 
+MOST_RECEIPTS = 4096
 LAST_EPOCH = 2**31 - 1
 """Epochs beyond it stand for none."""
 
@@ -39,6 +43,7 @@ CREATE TABLE IF NOT EXISTS transcripts (
     digest BLOB NOT NULL, task BLOB NOT NULL, epoch INTEGER NOT NULL, data BLOB NOT NULL,
     PRIMARY KEY (digest, task)
 );
+CREATE TABLE IF NOT EXISTS receipts (envelope BLOB PRIMARY KEY, bound INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
 CREATE INDEX IF NOT EXISTS log_by_id ON log (id);
 """
@@ -78,7 +83,7 @@ def _connect(file: Path) -> "Store":
         database = sqlite_utils.Database(connection)
         database.enable_wal()
         connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(SCHEMA)
+        connection.executescript(SCHEMA + TILES)
     except (sqlite3.Error, OSError) as error:
         raise _failure(error, file) from error
     return Store(database, file)
@@ -99,6 +104,7 @@ class Store:
         self._database = database
         self._file = file
         self._one_at_a_time = trio.Lock()
+        self._tiles = LogTiles(database.conn)
 
     async def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -120,6 +126,7 @@ class Store:
         def write() -> None:
             rows = ((start + place, key, data, now) for place, (key, data) in enumerate(entries))
             self._many("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", rows)
+            self._tiles.append(start, [data for _, data in entries])
             self._execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?)", (note,))
 
         await self._write(write)
@@ -132,6 +139,18 @@ class Store:
     async def log_size(self) -> int:
         """How many entries are kept."""
         return int((await self._rows("SELECT count(*) FROM log"))[0][0])
+
+    async def positions(self, envelope: bytes) -> list[int]:
+        """Where the envelope with this id stands in the log, in order."""
+        return [row[0] for row in await self._rows("SELECT position FROM log WHERE id = ? ORDER BY 1", (envelope,))]
+
+    async def prove(self, first: int, size: int) -> Proofs:
+        """What shows that the log of `size` entries begins with `first` of them; `ValueError` where it is not kept."""
+        return await self._run(lambda: self._tiles.prove(first, size))
+
+    async def frontier(self, size: int) -> Frontier:
+        """The right edge of the log's tree at `size` entries; `ValueError` where it is not kept."""
+        return await self._run(lambda: self._tiles.frontier(size))
 
     async def checkpoint(self) -> bytes | None:
         """The newest signed checkpoint, if there is one."""
@@ -159,6 +178,47 @@ class Store:
             self._execute(f"DELETE FROM envelopes WHERE epoch > ? AND EXISTS ({logged})", (LAST_EPOCH,))  # noqa: S608
 
         await self._write(write)
+
+    # ---- receipts: those that this node was given, or has given
+
+    async def keep_receipt(self, envelope: bytes, bound: int, data: bytes) -> None:
+        """Keep a receipt for an envelope, and of all receipts the newest only."""
+
+        def write() -> None:
+            self._execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", (envelope, bound, data))
+            newest = "SELECT envelope FROM receipts ORDER BY bound DESC LIMIT ?"
+            self._execute(f"DELETE FROM receipts WHERE envelope NOT IN ({newest})", (MOST_RECEIPTS,))  # noqa: S608
+
+        await self._write(write)
+
+    async def keep_promised(self, envelope: tuple[bytes, int, bytes], bound: int, receipt: bytes, now: float) -> None:
+        """Keep an envelope (id, epoch, data) and the receipt that is given for it, both or none."""
+
+        def write() -> None:
+            self._execute("INSERT OR IGNORE INTO envelopes VALUES (?, ?, ?, ?)", (*envelope, now))
+            self._execute("INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)", (envelope[0], bound, receipt))
+
+        await self._write(write)
+
+    async def receipt(self, envelope: bytes) -> bytes | None:
+        """The receipt for an envelope, if one is kept."""
+        rows = await self._rows("SELECT data FROM receipts WHERE envelope = ?", (envelope,))
+        return bytes(rows[0][0]) if rows else None
+
+    async def due_receipts(self, size: int) -> list[bytes]:
+        """The receipts whose bound a log of `size` entries has reached."""
+        return [row[0] for row in await self._rows("SELECT data FROM receipts WHERE bound <= ?", (size,))]
+
+    async def outstanding_receipts(self) -> list[tuple[bytes, int]]:
+        """(envelope, bound) of the receipts whose envelope is not in the log, by bound."""
+        unlogged = "NOT EXISTS (SELECT 1 FROM log WHERE log.id = receipts.envelope)"
+        query = f"SELECT envelope, bound FROM receipts WHERE {unlogged} ORDER BY bound"  # noqa: S608
+        return [(row[0], row[1]) for row in await self._rows(query)]
+
+    async def drop_receipts(self, envelopes: Iterable[bytes]) -> None:
+        """Forget the receipts for these envelopes."""
+        rows = [(key,) for key in envelopes]
+        await self._write(lambda: self._many("DELETE FROM receipts WHERE envelope = ?", rows))
 
     # ---- own work
 

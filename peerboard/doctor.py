@@ -79,6 +79,7 @@ def checks(home: Home) -> Iterator[Finding]:
     yield finding
     if daemon is not None:
         yield neighbours(daemon)
+        yield log_honesty(daemon)
     yield clock(genesis, daemon, time.time())
 
 
@@ -123,7 +124,8 @@ def keys(home: Home) -> Finding:
 
 def _damaged(content: bytes, *, raw: bool) -> bool:
     try:
-        return len(content if raw else bytes.fromhex(content.decode().strip())) != 32
+        keys = [content] if raw else [bytes.fromhex(line) for line in content.decode().split()]
+        return not keys or any(len(key) != 32 for key in keys)
     except ValueError:
         return True
 
@@ -214,6 +216,16 @@ def neighbours(daemon: Daemon) -> Finding:
         title = "No peer is connected." if count == 0 else "The daemon does not tell its peers."
         return Finding(WARN, "PEERS", title, "Check the network and the addresses under `bootstrap` in the settings.")
     return Finding(OK, "PEERS", f"{count} connected")
+
+
+def log_honesty(daemon: Daemon) -> Finding:
+    """Whether the running daemon has found the log to be what it should be."""
+    warnings = _asked(lambda: [dict(each) for each in daemon.answer("/v1/status")["warnings"]]) or []
+    for severity in (FAIL, WARN):
+        for each in warnings:
+            if each.get("severity") == severity and each.get("code") not in {"NO_PEERS"}:
+                return Finding(severity, "LOG", str(each.get("title")), str(each.get("remedy")))
+    return Finding(OK, "LOG", "nothing is known against the log")
 
 
 def clock(genesis: Genesis | None, daemon: Daemon | None, now: float) -> Finding:

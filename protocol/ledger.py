@@ -168,8 +168,11 @@ def _mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
     salts = closing.close_open_epochs(state, message.epoch)
     governance.settle(state)
     beacon = epochs.marked_beacon(message.preimage, salts)
-    state.last_preimage, state.chain_left = message.preimage, state.chain_left - 1
-    if coming := state.next_chain:
+    last, left = chain_at(state, message.epoch)
+    state.last_preimage, state.chain_left = message.preimage, left - 1
+    if (coming := state.next_chain) and coming.anchor == last:
+        state.next_chain = None
+    elif coming:
         state.last_preimage, state.chain_left, state.next_chain = coming.anchor, coming.length, None
     examinations.draw_audits(state, beacon)
     bases = _bases(state)
@@ -189,12 +192,24 @@ def _halt_where_newer(state: State) -> None:
         state.halted = state.parameters.version
 
 
+def chain_at(state: State, epoch: int) -> tuple[bytes, int]:
+    """What the mark of `epoch` has to follow: anchor or last preimage, and how many preimages are left.
+
+    A chain that waits comes into use without a last mark of the old one where no work is open any more.
+    """
+    opening, coming = state.opening, state.next_chain
+    if coming and opening and epoch > opening.epoch + opening.parameters.leaderless_max:
+        return coming.anchor, coming.length
+    return state.last_preimage, state.chain_left
+
+
 def _why_no_mark(state: State, envelope: Envelope, message: Mark) -> Rejection | None:
+    last, left = chain_at(state, message.epoch)
     conditions = (
         (envelope.signer == state.log_key, Rejection.VOID_NOT_THE_LOG_KEY),
         (message.version == state.parameters.version, Rejection.VOID_WRONG_VERSION),
         (state.opening is None or message.epoch > state.opening.epoch, Rejection.VOID_EPOCH_PASSED),
-        (state.chain_left and epochs.follows(message.preimage, state.last_preimage), Rejection.VOID_WRONG_PREIMAGE),
+        (left and epochs.follows(message.preimage, last), Rejection.VOID_WRONG_PREIMAGE),
     )
     for holds, reason in conditions:
         if not holds:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
+from bootstrap.chains import Chains
 from bootstrap.log_writer import LogWriter
 from eval.job import Claimed
 from node.batches import Batches
@@ -54,16 +56,17 @@ def benchmark(name: str) -> Benchmark:
     )
 
 
-def genesis() -> Genesis:
+def genesis(chain_length: int = 64, witnesses: tuple[bytes, ...] = (), version: int = 1) -> Genesis:
     return Genesis(
         name="four",
         time=START,
-        parameters=DEMO,
+        parameters=replace(DEMO, version=version),
         benchmarks=(benchmark("sums"), benchmark("words")),
         models=tuple(model(name) for name in SKILLS),
         log_key=LOG_KEY.public,
-        chain_anchor=epochs.hash_chain(CHAIN_SEED, 64)[-1],
-        chain_length=64,
+        chain_anchor=epochs.hash_chain(CHAIN_SEED, chain_length)[-1],
+        chain_length=chain_length,
+        witnesses=witnesses,
     )
 
 
@@ -139,13 +142,27 @@ class Simulation:
         self.clock = clock
         self.cores: dict[str, Core] = {}
         self._folder = folder
+        self._writers: dict[str, LogWriter] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
         self._gone: dict[str, trio.Event] = {}
         self._nursery: trio.Nursery
 
-    async def start(self, name: str, evaluator: FixedEvaluator | None = None, *, waits_for: int = 1) -> None:
-        """Start a node; without an evaluator it writes the log."""
-        await self._nursery.start(self._live, name, evaluator, waits_for)
+    async def start(
+        self, name: str, evaluator: FixedEvaluator | None = None, *, waits_for: int = 1, writes: bool = True
+    ) -> None:
+        """Start a node; without an evaluator it holds the log's key, and writes the log (or begins to by `write`)."""
+        await self._nursery.start(self._live, name, evaluator, waits_for, writes)
+
+    def write(self, name: str) -> None:
+        """Let a holder of the log's key that only followed so far write, too."""
+        self._nursery.start_soon(self._writers[name].run)
+
+    def _writer(self, core: Core, name: str, waits_for: int) -> LogWriter:
+        seeds = self._folder / f"{name}.chain"
+        if not seeds.exists():
+            seeds.write_text(CHAIN_SEED.hex() + "\n")
+        chains = Chains(seeds, self.genesis.chain_length, entropy=lambda n: sha("seed", seeds.read_text())[:n])
+        return LogWriter(core, LOG_KEY, chains, self._folder / f"{name}.note", waits_for=waits_for)
 
     async def stop(self, name: str) -> None:
         """End a node at this instant, as a kill would: nothing of it runs on, its store stays."""
@@ -173,7 +190,12 @@ class Simulation:
         return [activity.code for activity in self.cores[name].bulletin.activities]
 
     async def _live(
-        self, name: str, evaluator: FixedEvaluator | None, waits_for: int, task_status: trio.TaskStatus[None]
+        self,
+        name: str,
+        evaluator: FixedEvaluator | None,
+        waits_for: int,
+        writes: bool,
+        task_status: trio.TaskStatus[None],
     ) -> None:
         self._gone[name] = trio.Event()
         bulletin = Bulletin(self.clock)
@@ -189,9 +211,9 @@ class Simulation:
                     nursery.start_soon(self._dial, network)
                     nursery.start_soon(scheduler(core, identity(name), evaluator).run)
                 else:
-                    nursery.start_soon(
-                        LogWriter(core, LOG_KEY, CHAIN_SEED, self._folder / f"{name}.note", waits_for=waits_for).run
-                    )
+                    self._writers[name] = self._writer(core, name, waits_for)
+                    if writes:
+                        nursery.start_soon(self._writers[name].run)
                 task_status.started()
                 await trio.sleep_forever()
         self._gone[name].set()
