@@ -167,8 +167,10 @@ class LogWriter:
             self._core.bulletin.tell(Level.FAIL, "CHAIN_NOT_RENEWED", text)
             return
         key, length, network = self._key, state.genesis.chain_length, state.genesis.id
-        consent = key.sign(succession_consent(network, key.public, key.public, anchor, length))
-        await self._append([seal(key, network, Succession(key.public, anchor, length, consent))])
+        sequence = state.successions + 1
+        consent = key.sign(succession_consent(network, key.public, key.public, anchor, length, sequence))
+        message = Succession(key.public, anchor, length, consent, sequence)
+        await self._append([seal(key, network, message)])
         text = f"A new hash chain of {length} marks is anchored: back up the file with its seeds again."
         self._core.bulletin.tell(Level.WARN, "CHAIN_RENEWED", text)
 

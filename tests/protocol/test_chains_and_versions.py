@@ -85,6 +85,19 @@ def test_an_exhausted_chain_is_replaced_at_once(world: World) -> None:
     assert mark(world, 3, NEWER[0]) is None
 
 
+def test_where_no_work_is_open_the_chain_that_waits_is_the_one(world: World) -> None:
+    """So a log key whose seeds are lost goes on after the longest outage, and cannot choose between two chains."""
+    assert succeed(world, NEW) is None
+    late = world.state.opening.epoch + DEMO.leaderless_max + 1
+    assert mark(world, late - 1, NEW[0]) is Rejection.VOID_WRONG_PREIMAGE
+    assert mark(world, late, world.chain[1]) is Rejection.VOID_WRONG_PREIMAGE
+    assert mark(world, late, NEW[0]) is None
+    assert world.state.next_chain is None
+    assert mark(world, late + 1, NEW[1]) is None
+    assert world.state.chain_left == 8
+    assert world.refold().digest() == world.state.digest()
+
+
 def test_the_recovery_key_replaces_a_chain_at_once(world: World) -> None:
     assert succeed(world, NEW) is None
     assert succeed(world, NEWER, world.recovery_key) is None

@@ -9,10 +9,13 @@ import protocol
 from node.exchange import ENVELOPES, PORTION_IDS, RECONCILE, ROUNDS
 from node.gossip import envelopes_topic
 from node.log_reader import LOG, PORTION_ENTRIES, checkpoints_topic
+from node.log_watch import EVIDENCE
 from node.network import REQUEST_MAXIMUM, RESPONSE_MAXIMUM
 from node.reach import PEERS
+from node.receipt_keeper import RECEIPTS
 from node.replica import TIMELESS
 from node.transcripts import MOST_WANTED, PORTION_BYTES, TRANSCRIPT_BYTES, TRANSCRIPTS
+from node.tree_requests import TREE
 from protocol.ledger import PROTOCOL_VERSION
 from tests.vectors.document import BLOCK, DIGESTS, FILE, MAKERS, filled, state_tables
 
@@ -78,7 +81,7 @@ def test_what_goes_between_nodes() -> None:
     network = bytes(32)
     for topic in (envelopes_topic(network), checkpoints_topic(network)):
         assert f"`{topic.replace(network.hex()[:32], 'NET')}`" in WORDS
-    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, PEERS):
+    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, RECEIPTS, EVIDENCE, PEERS):
         assert f"`{name}`" in WORDS
     assert f"`most` ≤ {PORTION_ENTRIES:,}" in WORDS
     assert f"≤ {PORTION_IDS:,} each" in WORDS
