@@ -120,7 +120,7 @@ async def housekeeping(core: Core) -> None:
 
 def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pauses, settings: Settings) -> Scheduler:
     batches = Batches(identity, core.replica, core.store, core.gossiper)
-    examiner = Examiner(core.replica, core.transcripts, evaluator, core.bulletin)
+    examiner = Examiner(core.replica, core.transcripts, evaluator, core.clock, core.bulletin)
     offer = partial(_profile, settings)
     return Scheduler(
         identity, core.replica, core.gossiper, batches, evaluator, examiner, core.clock, core.bulletin, pauses, offer

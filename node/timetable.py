@@ -43,6 +43,10 @@ class Timetable:
         """When the runners of an audit or appeal no longer wait for transcripts."""
         return self.start(epoch) + self._length / 2
 
+    def stop_examining(self, epoch: int) -> float:
+        """When a runner leaves transcripts unexamined, so that its own result is still ready in time."""
+        return self.commit_by(epoch) - self._length / 60
+
     def commit_by(self, epoch: int) -> float:
         """When evaluation stops and what is done gets committed."""
         return self.seal(epoch) - self._length / 30

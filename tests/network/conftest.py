@@ -237,7 +237,7 @@ def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator) -> Scheduler
         core.gossiper,
         batches,
         evaluator,
-        Examiner(core.replica, core.transcripts, evaluator, core.bulletin),
+        Examiner(core.replica, core.transcripts, evaluator, core.clock, core.bulletin),
         core.clock,
         core.bulletin,
         Pauses(core.bulletin),
