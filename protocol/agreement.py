@@ -6,12 +6,11 @@ reference mostly settle all pairs; only what they leave open is computed pair by
 """
 
 import itertools
-import struct
 from collections.abc import Sequence
-from operator import sub
 
 from protocol.cliques import largest_cliques
-from protocol.fingerprint import BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
+from protocol.distances import distances, values
+from protocol.fingerprint import BYTES_PER_QUESTION, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
 
 Row = list[tuple[int, int]]
 """For each fingerprint: its distance from the reference, and that of the question that is furthest apart."""
@@ -21,13 +20,12 @@ class Agreement:
     """Fingerprints (as they are encoded, all of the same length) in canonical order, by index."""
 
     def __init__(self, fingerprints: Sequence[bytes], tolerance: int) -> None:
-        self._vectors = [_unpack(data) for data in fingerprints]
+        self._fingerprints = fingerprints
         self._tolerance = tolerance
-        self._questions = len(self._vectors[0]) // VALUES_PER_QUESTION if fingerprints else 0
+        self._questions = len(fingerprints[0]) // BYTES_PER_QUESTION if fingerprints else 0
         self._least = SMALLEST_MEAN_SPREAD * self._questions * VALUES_PER_QUESTION
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
-        self._distances: dict[tuple[int, int], tuple[int, int]] = {}
 
     def largest(self, count: int) -> tuple[int, ...]:
         """The largest set of the first `count` that agree pairwise.
@@ -57,7 +55,7 @@ class Agreement:
     def agree(self, first: int, second: int) -> bool:
         """Two of them, by the definition."""
         smaller = min(self._spread(first), self._spread(second))
-        total, worst = self._distance(first, second)
+        total, worst = self._row(first)[second]
         return self._questions > 0 and self._within(total, worst, smaller)
 
     def _within(self, total: int, worst: int, smaller: int) -> bool:
@@ -88,39 +86,17 @@ class Agreement:
         return next(((index,) for index in range(count) if self.agree(index, index)), ())
 
     def _total(self, members: tuple[int, ...]) -> int:
-        return sum(self._distance(i, j)[0] for i, j in itertools.combinations(members, 2))
+        return sum(self._row(i)[j][0] for i, j in itertools.combinations(members, 2))
 
     def _row(self, reference: int) -> Row:
         if reference not in self._rows:
-            self._rows[reference] = [self._distance(reference, index) for index in range(len(self._vectors))]
+            self._rows[reference] = distances(self._fingerprints[reference], self._fingerprints)
         return self._rows[reference]
-
-    def _distance(self, first: int, second: int) -> tuple[int, int]:
-        pair = (first, second) if first < second else (second, first)
-        if pair not in self._distances:
-            self._distances[pair] = self._measured(*pair)
-        return self._distances[pair]
-
-    def _measured(self, first: int, second: int) -> tuple[int, int]:
-        gaps = list(map(abs, map(sub, self._vectors[first], self._vectors[second])))
-        step = VALUES_PER_QUESTION
-        questions = [sum(gaps[start : start + step]) for start in range(0, len(gaps), step)]
-        return sum(questions), max(questions, default=0)
 
     def _spread(self, index: int) -> int:
         """Sum of the distances of all values from their upper median."""
         if index not in self._spreads:
-            values = sorted(self._vectors[index])
-            half = len(values) // 2
-            upper = sum(values[-half:]) if half else 0
-            self._spreads[index] = upper - sum(values[:half])
+            ordered = sorted(values(self._fingerprints[index]))
+            half = len(ordered) // 2
+            self._spreads[index] = sum(ordered[len(ordered) - half :]) - sum(ordered[:half])
         return self._spreads[index]
-
-
-def _unpack(data: bytes) -> tuple[int, ...]:
-    """All values in a row: three bytes each, big-endian."""
-    count = len(data) // BYTES_PER_VALUE
-    wide = bytearray(4 * count)
-    for place in range(BYTES_PER_VALUE):
-        wide[place + 1 :: 4] = data[place::BYTES_PER_VALUE]
-    return struct.unpack(f">{count}I", wide)

@@ -12,6 +12,7 @@ enums their values.
 
 import enum
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -65,6 +66,7 @@ def check(data: bytes) -> None:
         raise Rejected(Rejection.NOT_DETERMINISTIC_CBOR, "The value does not end where the bytes do.")
 
 
+@lru_cache(maxsize=4096)
 def head(major: int, number: int) -> bytes:
     """The shortest head of an item: its major type and a count, a length or the number itself."""
     if number < 24:

@@ -28,14 +28,14 @@ from protocol.tasks import Task
 from protocol.transcripts import Stop
 
 
-class Committed(Struct, frozen=True, order=True):
+class Committed(Struct, frozen=True, order=True, gc=False):
     """One commitment that names the task: the envelope's id and the digest that it carries."""
 
     id: bytes
     digest: bytes
 
 
-class Revealed(Struct, frozen=True):
+class Revealed(Struct, frozen=True, gc=False):
     """One result for the task. `digest` is recomputed from the result (`messages.commitment_digest`).
 
     `saw` is what the runner had seen of each rank's commitments for this task.
@@ -48,14 +48,14 @@ class Revealed(Struct, frozen=True):
     saw: tuple[bytes, ...]
 
 
-class Statements(Struct, frozen=True):
+class Statements(Struct, frozen=True, gc=False):
     """All that one account said of a task, as sets."""
 
     commitments: frozenset[Committed] = frozenset()
     results: tuple[Revealed, ...] = ()
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """What the rules find. `event` is the close that would follow now.
 
     `valid`, `counted`, `agreeing`, `earning`: accounts in the order of their ranks; `earning` are the agreeing and the
@@ -75,7 +75,7 @@ class Verdict(Struct, frozen=True):
     firm: tuple[int, ...] = ()
 
 
-class _Paper(Struct, frozen=True):
+class _Paper(Struct, frozen=True, gc=False):
     """A valid result of one rank."""
 
     rank: int
@@ -167,8 +167,8 @@ def is_consistent(task: Task, result: TaskResult) -> bool:
         result.findings,
     )
     if result.failure is not None:
-        return all(part is None for part in rest)
-    if any(part is None for part in rest[:6]) or result.transcript is None:
+        return rest == (None,) * len(rest)
+    if None in rest[:6] or result.transcript is None:
         return False
     outcomes, near_ties = result.outcomes or (), result.near_ties or b""
     count = len(task.questions)
@@ -213,11 +213,9 @@ def _witnessed(task: Task, papers: list[_Paper]) -> list[_Paper]:
     for paper in papers:
         starts[paper.rank] = paper.commitment[:SEEN_BYTES]
     everything = tuple(starts)
-    witnesses = [0] * len(starts)
+    witnesses = [sum(paper.saw == everything for paper in papers)] * len(starts)
     for paper in papers:
-        if paper.saw == everything:
-            witnesses = [count + 1 for count in witnesses]
-        else:
+        if paper.saw != everything:
             seen = [saw == start for saw, start in zip(paper.saw, starts, strict=False)]
             witnesses[: len(seen)] = map(add, witnesses, seen)
         witnesses[paper.rank] -= paper.rank < len(paper.saw) and paper.saw[paper.rank] == starts[paper.rank]
@@ -269,7 +267,7 @@ def _medians(papers: list[_Paper]) -> tuple[int, ...]:
 
 
 def _close_together(firm: list[int], agreeing: list[_Paper], dispersion: int) -> bool:
-    sums = [sum(paper.outcomes[question] for question in firm) for paper in agreeing]
+    sums = {sum(outcomes[question] for question in firm) for outcomes in {paper.outcomes for paper in agreeing}}
     return max(sums) - min(sums) <= dispersion * len(firm)
 
 

@@ -47,7 +47,7 @@ _NETWORK_HEAD = cbor.head(cbor.BYTES, 32)
 _STRUCTS: dict[int, type[Message]] = {int(kind): struct for kind, struct in STRUCTS.items()}
 
 
-class Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True, gc=False):
     """An opened envelope: signature checked, message decoded. `data` are its bytes as they travel."""
 
     id: bytes

@@ -133,7 +133,7 @@ class Claim(Struct, frozen=True, forbid_unknown_fields=True):
     tasks: Annotated[tuple[ClaimedTask, ...], Meta(max_length=256)]
 
 
-class Commitment(Struct, frozen=True, forbid_unknown_fields=True):
+class Commitment(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The tasks of a batch in clear, and the digest of its results (`commitment_digest`), before anyone sees them."""
 
     epoch: Epoch
@@ -142,7 +142,7 @@ class Commitment(Struct, frozen=True, forbid_unknown_fields=True):
     digest: Digest
 
 
-class Run(Struct, frozen=True, forbid_unknown_fields=True):
+class Run(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """How a batch was evaluated: library and version, class of hardware, mode, sampling seed. No exact hardware.
 
     `configuration`: what else the evaluator was set to (threads, batch size, context, backend).
@@ -155,7 +155,7 @@ class Run(Struct, frozen=True, forbid_unknown_fields=True):
     configuration: Annotated[tuple[Setting, ...], Meta(max_length=16)] = ()
 
 
-class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
+class TaskResult(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One task's result: a failure, or everything else.
 
     `questions` is the digest of the question indexes; `outcomes` per question, 0 to 1000, and `total` their sum;
@@ -182,7 +182,7 @@ class TaskResult(Struct, frozen=True, forbid_unknown_fields=True):
     findings: Annotated[tuple[Finding, ...], Meta(max_length=MAX_EXAMINED)] | None = None
 
 
-class Result(Struct, frozen=True, forbid_unknown_fields=True):
+class Result(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """Opens a commitment. `saw`, per task and rank: the start of the id of that rank's commitment, or nothing."""
 
     epoch: Epoch

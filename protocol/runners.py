@@ -32,13 +32,9 @@ def ranking(
     who only fills up. `persons`: by account, the person to whom it is attested: of one person's accounts only the first
     in this order is asked, and with `one_unattested` likewise of all accounts without attestation.
     """
-
     number = digests_of("peerboard/rank/1", beacon, model, purpose)
-
-    def place(account: bytes) -> tuple[bool, bool, bytes]:
-        return account in set_back, account in behind, number(account)
-
-    order = sorted((account for account in set(candidates) if account not in excluded), key=place)
+    order = sorted((account for account in set(candidates) if account not in excluded), key=number)
+    order.sort(key=lambda account: (account in set_back, account in behind))
     if not persons and not one_unattested:
         return tuple(order)
     first: dict[bytes | None, bytes] = {}

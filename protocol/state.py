@@ -77,7 +77,7 @@ class Entry(Struct, frozen=True):
     dormant: bool = False
 
 
-class Final(Struct, frozen=True):
+class Final(Struct, frozen=True, gc=False):
     """A verdict that the log made final at mark `closed_by`. It is never computed again.
 
     `transcripts`: of a DONE, the digests of the agreeing results' transcripts, joined in the order of `agreeing`.

@@ -27,14 +27,14 @@ class Purpose(enum.IntEnum):
     APPEAL = 2
 
 
-class Subject(Struct, frozen=True, order=True):
+class Subject(Struct, frozen=True, order=True, gc=False):
     """What a score is about: a model on a benchmark (both 32-byte ids)."""
 
     model: bytes
     benchmark: bytes
 
 
-class Turn(Struct, frozen=True):
+class Turn(Struct, frozen=True, gc=False):
     """When a subject was asked last (count of marks, -1 for never) and what its next task must be like.
 
     `due_again`: its last task ended without a verdict, so it goes before others. `quorum`: K of its next task.

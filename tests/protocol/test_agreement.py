@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from protocol import fingerprint
 from protocol.agreement import Agreement
+from protocol.distances import distances, values
 from protocol.fingerprint import Vector
 from protocol.parameters import QUORUM_MAX
 
@@ -81,15 +82,29 @@ def test_a_part_of_them_is_searched_like_the_whole(found: list[bytes], tolerance
         assert Agreement(found, tolerance).largest(count) == by_definition(vectors, tolerance)
 
 
-def test_no_input_makes_it_measure_a_distance_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = []
-    plain = Agreement._measured
+@given(st.integers(0, 3), st.data())
+def test_distances_are_the_definitions_for_every_value(questions: int, data: st.DataObject) -> None:
+    width = questions * fingerprint.BYTES_PER_QUESTION
+    extremes = st.lists(
+        st.sampled_from([b"\0\0\0", b"\xff\xff\xff", b"\x80\0\1"]), min_size=width // 3, max_size=width // 3
+    )
+    encodings = st.binary(min_size=width, max_size=width) | extremes.map(b"".join)
+    found = data.draw(st.lists(encodings, min_size=1, max_size=5))
+    vectors = [fingerprint.decode(item) for item in found]
+    for reference, vector in zip(found, vectors, strict=True):
+        apart = [fingerprint.distances(vector, other) for other in vectors]
+        assert distances(reference, found) == [(sum(each), max(each, default=0)) for each in apart]
+        assert values(reference) == tuple(itertools.chain.from_iterable(vector))
 
-    def counting(self: Agreement, first: int, second: int) -> tuple[int, int]:
-        measured.append((first, second))
-        return plain(self, first, second)
 
-    monkeypatch.setattr(Agreement, "_measured", counting)
+def test_no_input_makes_it_measure_from_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    references: list[bytes] = []
+
+    def counting(reference: bytes, fingerprints: Sequence[bytes]) -> list[tuple[int, int]]:
+        references.append(reference)
+        return distances(reference, fingerprints)
+
+    monkeypatch.setattr("protocol.agreement.distances", counting)
     count = 2 * (QUORUM_MAX + 2) - 1
     # A row along which only neighbours agree, and a ring of groups: no vector tells about all others.
     row = [encoded([1000 + 40 * place + 100 * value for value in range(32)]) for place in range(count)]
@@ -100,6 +115,6 @@ def test_no_input_makes_it_measure_a_distance_twice(monkeypatch: pytest.MonkeyPa
     ]
     for found in (row, groups):
         for tolerance in range(0, 1000, 37):
-            measured.clear()
+            references.clear()
             Agreement(found, tolerance).largest(len(found))
-            assert len(measured) <= len(found) * (len(found) + 1) // 2
+            assert 0 < len(references) <= len(found)
