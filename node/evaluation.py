@@ -5,6 +5,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from eval.hub import Fetching
 from eval.job import Claimed
 from protocol.definitions import Benchmark, Model
 from protocol.failures import Failure
@@ -31,11 +32,12 @@ class Evaluated(Struct, frozen=True):
 
 
 class Progress(Struct, frozen=True):
-    """Questions done of all, and the speed in tokens per second."""
+    """Questions done of all, the speed in tokens per second, and what is downloaded before the first question."""
 
     done: int
     total: int
     tokens_per_second: float
+    fetching: Fetching | None = None
 
 
 class EvaluationFailed(Exception):
@@ -63,8 +65,11 @@ class Evaluator(Protocol):
         """
         ...
 
-    async def prepare(self, request: Request) -> None:
-        """Fetch what a later task needs. Fails silently: `evaluate` will say it. Can be cancelled at any time."""
+    async def prepare(self, request: Request, fetching: Callable[[Fetching | None], None]) -> None:
+        """Fetch what a later task needs. Fails silently: `evaluate` will say it. Can be cancelled at any time.
+
+        `fetching` hears what is downloaded, and None once nothing is any more.
+        """
         ...
 
 

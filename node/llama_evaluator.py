@@ -16,10 +16,11 @@ from eval.cache import Cache
 from eval.client import Worker, open_worker, run_of
 from eval.cores import CoreSlots, threads_for
 from eval.failing import EvaluationError
-from eval.hub import Fetching
+from eval.hub import Fetching, Report
 from eval.job import Audit, Claimed, FingerprintRequest, Job, JobFailed, Outcome, Registered
 from eval.job import Progress as JobProgress
 from eval.question_files import questions_ready
+from node.downloads import Downloads, Tell
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request, pack_bits
 from node.home import Home
 from node.offload import offload
@@ -54,7 +55,7 @@ class LlamaEvaluator:
         try:
             entry = find(request.benchmark.id)
             with self._held(request, entry):
-                job = await self._job(request, entry)
+                job = await self._job(request, entry, partial(_fetching, request, progress))
                 answer = await judging.evaluate(
                     self._worker, job, partial(_report, progress), least=self._settings.code_sandbox
                 )
@@ -72,7 +73,7 @@ class LlamaEvaluator:
         try:
             entry = find(request.benchmark.id)
             with self._held(request, entry):
-                job = await self._job(request, entry)
+                job = await self._job(request, entry, partial(_fetching, request, progress))
                 answer = await self._worker.audit(Audit(job, tuple(claims)), partial(_report, progress))
         except EvaluationError as error:
             raise EvaluationFailed(error.failure, error.detail) from None
@@ -80,12 +81,12 @@ class LlamaEvaluator:
             raise EvaluationFailed(answer.failure, answer.detail)
         return answer.flagged
 
-    async def prepare(self, request: Request) -> None:
+    async def prepare(self, request: Request, fetching: Tell) -> None:
         """Fetch what a later task needs. What fails here will fail in `evaluate`, which says it."""
         try:
             entry = find(request.benchmark.id)
             with self._held(request, entry):
-                await self._job(request, entry)
+                await self._job(request, entry, fetching)
         except EvaluationError as error:
             log.info("not prepared", failure=error.failure.name, detail=error.detail)
 
@@ -95,21 +96,22 @@ class LlamaEvaluator:
         with self._resolver.held(request.model), self._cache.held(source.cached for source in entry.sources):
             yield
 
-    async def _job(self, request: Request, entry: Entry) -> Job:
-        """The job, once all its files are here. Raises `EvaluationError`.
+    async def _job(self, request: Request, entry: Entry, fetching: Tell) -> Job:
+        """The job, once all its files are here; `fetching` hears of downloads. Raises `EvaluationError`.
 
         The thread is not waited for when this is cancelled: it stops at its next step, and what it has downloaded by
         then is not downloaded again.
         """
-        stop = threading.Event()
+        stop, downloads = threading.Event(), Downloads(fetching)
         try:
-            work = partial(self._gathered, request, entry, stop)
+            work = partial(self._gathered, request, entry, downloads, stop)
             return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
         finally:
             stop.set()
+            downloads.end()
 
-    def _gathered(self, request: Request, entry: Entry, stop: threading.Event) -> Job:
-        model, benchmark, told = request.model, request.benchmark, _Told()
+    def _gathered(self, request: Request, entry: Entry, told: Report, stop: threading.Event) -> Job:
+        model, benchmark = request.model, request.benchmark
         data = Path(self._settings.data).expanduser() if self._settings.data else None
         folder = questions_ready(entry, data, self._cache, report=told, stop=stop)
         base, adapters = self._resolver.resolve_model(model, told, stop)
@@ -131,18 +133,8 @@ class LlamaEvaluator:
         )
 
 
-class _Told:
-    """Writes to the log what is fetched: when it begins, and when it is here."""
-
-    def __init__(self) -> None:
-        self._what = ""
-
-    def __call__(self, fetching: Fetching) -> None:
-        if fetching.what != self._what:
-            self._what = fetching.what
-            log.info("fetching", what=fetching.what, bytes=fetching.total)
-        if fetching.done == fetching.total:
-            log.info("fetched", what=fetching.what, bytes=fetching.total)
+def _fetching(request: Request, progress: Callable[[Progress], None], fetching: Fetching | None) -> None:
+    progress(Progress(0, len(request.task.questions), 0.0, fetching))
 
 
 def _report(progress: Callable[[Progress], None], event: JobProgress) -> None:

@@ -82,6 +82,7 @@ class Observer:
             },
             "peers": len(network.peers()),
             "current": self._current(),
+            "downloads": self._downloads(),
             "today": self._today(),
             "credit": account.credit if account else 0,
             "sandbox": {"level": self.sandbox.level, "why": self.sandbox.why} if self.sandbox else None,
@@ -159,6 +160,13 @@ class Observer:
             "total": current.progress.total,
             "tokens_per_s": round(current.progress.tokens_per_second, 1),
         }
+
+    def _downloads(self) -> list[Json]:
+        current = self.scheduler.current if self.scheduler else None
+        return [
+            {"what": each.what, "done": each.done, "total": each.total}
+            for each in (current.downloads if current else ())
+        ]
 
     def _today(self) -> Json:
         current = self.scheduler.current if self.scheduler else None

@@ -11,6 +11,7 @@ from itertools import zip_longest
 import trio
 from msgspec.structs import replace
 
+from eval.hub import Fetching
 from node import stamping
 from node.batches import Batches
 from node.bulletin import Bulletin, Level, Topic
@@ -38,8 +39,14 @@ class Current:
     def __init__(self) -> None:
         self.request: Request | None = None
         self.progress = Progress(0, 0, 0.0)
+        self.prefetching: Fetching | None = None
         self.evaluated = 0
         self.failed = 0
+
+    @property
+    def downloads(self) -> tuple[Fetching, ...]:
+        """What is downloaded now: for the current task, then for the one after it."""
+        return tuple(each for each in (self.progress.fetching, self.prefetching) if each is not None)
 
 
 class Scheduler:
@@ -241,9 +248,10 @@ class Scheduler:
         """Evaluate a task, and meanwhile fetch what the following one needs."""
         async with trio.open_nursery() as nursery:
             if following:
-                nursery.start_soon(self._evaluator.prepare, self._request(plan, following))
+                nursery.start_soon(self._evaluator.prepare, self._request(plan, following), self._prefetched)
             evaluated = await self._evaluated(self._request(plan, task))
             nursery.cancel_scope.cancel()
+        self._prefetched(None)
         if not task.examined or evaluated.result.failure is not None:
             return evaluated
         findings = await self._examiner.examine(self._request(plan, task), self._progressed)
@@ -271,6 +279,10 @@ class Scheduler:
 
     def _progressed(self, progress: Progress) -> None:
         self.current.progress = progress
+        self._bulletin.touch(Topic.STATUS)
+
+    def _prefetched(self, fetching: Fetching | None) -> None:
+        self.current.prefetching = fetching
         self._bulletin.touch(Topic.STATUS)
 
     async def _claim(self, plan: Plan, mine: list[Task], done: dict[bytes, Evaluated]) -> None:

@@ -10,7 +10,7 @@ from node.home import find_home
 from peerboard.client import Daemon
 from peerboard.exits import CommandFailed, Exit, json_answer
 from peerboard.looking import understood
-from peerboard.phrases import counted, duration, short
+from peerboard.phrases import counted, duration, short, size
 from peerboard.safe_text import cut_end, safe
 from peerboard.terminal import Terminal, standard_output
 
@@ -115,6 +115,9 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
     for reason in data["reasons"]:
         until = f", until {reason['until']}" if reason["until"] else ""
         yield _fit(f"  {safe(reason['title'])} ({safe(reason['code'])}{safe(until)})", terminal)
+    for each in data.get("downloads", ()):
+        share = f"{size(each['done'])} of {size(each['total'])}"
+        yield _fit(f"  fetching {safe(each['what'])} · {share}", terminal)
     log = data["log"]
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"
     yield _fit(f"network  {safe(data['network']['name'])} · {_epoch(data['epoch'])}", terminal)

@@ -98,6 +98,14 @@ class Current(Struct, frozen=True):
     tokens_per_s: float | None = None
 
 
+class Download(Struct, frozen=True):
+    """A file on its way, in bytes."""
+
+    what: str
+    done: Whole = 0
+    total: Whole = 0
+
+
 class Today(Struct, frozen=True):
     """Tasks of this node since midnight."""
 
@@ -120,6 +128,7 @@ class Status(Struct, frozen=True):
     log: Log | None = None
     peers: Whole = 0
     current: Current | None = None
+    downloads: tuple[Download, ...] = ()
     today: Today | None = None
     credit: int | None = None
 

@@ -92,6 +92,11 @@ def count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}".replace("-", "\N{MINUS SIGN}")
 
 
+def megabytes(size: int) -> str:
+    """Bytes in millions, with a decimal below ten: `3.1`, `1,874`."""
+    return f"{size / 1e6:,.1f}" if size < 1e7 else f"{size / 1e6:,.0f}"
+
+
 def percent(value: float | None) -> str:
     """A percentage with one decimal."""
     if value is None or not math.isfinite(value):

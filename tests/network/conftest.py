@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from bootstrap.chains import Chains
 from bootstrap.log_writer import LogWriter
+from eval.hub import Fetching
 from eval.job import Claimed
 from node.batches import Batches
 from node.bulletin import Bulletin
@@ -117,8 +118,9 @@ class FixedEvaluator:
             Answer(q, prompt_digest((q,)), Stop.LENGTH, (self._luck(request, q),)) for q in request.task.questions
         )
 
-    async def prepare(self, request: Request) -> None:
+    async def prepare(self, request: Request, fetching: Callable[[Fetching | None], None]) -> None:
         self.prepared.append(request.task.id)
+        fetching(Fetching(request.model.name, 1, 1000))
         await trio.sleep_forever()  # as a download that takes longer than the evaluation: it is cancelled
 
     def _luck(self, request: Request, question: int) -> int:
@@ -141,6 +143,7 @@ class Simulation:
         self.hub = hub
         self.clock = clock
         self.cores: dict[str, Core] = {}
+        self.schedulers: dict[str, Scheduler] = {}
         self._folder = folder
         self._writers: dict[str, LogWriter] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -209,7 +212,8 @@ class Simulation:
                 await nursery.start(core.run)
                 if evaluator:
                     nursery.start_soon(self._dial, network)
-                    nursery.start_soon(scheduler(core, identity(name), evaluator).run)
+                    self.schedulers[name] = scheduler(core, identity(name), evaluator)
+                    nursery.start_soon(self.schedulers[name].run)
                 else:
                     self._writers[name] = self._writer(core, name, waits_for)
                     if writes:

@@ -1,11 +1,15 @@
 """Four nodes and a bootstrap over in-memory streams, on a mock clock: fixed results become one board."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import trio
 import trio.testing
 
+from eval.hub import Fetching
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
+from node.observer import Observer
 from protocol.failures import Failure
 from protocol.lifecycle import TaskState
 
@@ -37,6 +41,27 @@ async def test_the_next_tasks_files_are_fetched_while_one_runs(kit: Kit, autojum
     for evaluator in evaluators.values():
         assert len(evaluator.evaluated) == 6
         assert evaluator.prepared == evaluator.evaluated[1:]
+
+
+async def test_downloads_are_in_the_status_with_how_far_they_are(kit: Kit, autojump_clock: MockClock) -> None:
+    seen: list[list[dict[str, object]]] = []
+
+    class Slow(kit.FixedEvaluator):  # type: ignore[misc]
+        async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
+            progress(Progress(0, len(request.task.questions), 0.0, Fetching("now", 10, 100)))
+            await trio.sleep(0.1)  # the next task's begins
+            seen.append(observer.status()["downloads"])
+            found: Evaluated = await super().evaluate(request, progress)
+            return found
+
+    evaluators = {name: kit.FixedEvaluator(kit.sha(name)) for name in NAMES[:3]} | {"dan": Slow(kit.sha("dan"))}
+    async with kit.network(evaluators) as network:
+        observer = Observer(network.cores["dan"], "node", "0", Path(), scheduler=network.schedulers["dan"])
+        await network.until(60)
+        assert observer.status()["downloads"] == [], "and gone when they are over"
+    assert len(seen) == 6
+    assert all(len(downloads) == 2 for downloads in seen[:-1])
+    assert seen[-1] == [{"what": "now", "done": 10, "total": 100}], "nothing follows the last one"
 
 
 async def test_a_liar_is_outvoted_and_earns_nothing(kit: Kit, autojump_clock: MockClock) -> None:

@@ -15,6 +15,7 @@ from eval.artefacts import cached_name
 from eval.benchmarks import find
 from eval.cache import Cache, NoRoom
 from eval.client import Worker
+from eval.hub import Fetching
 from eval.job import Job, JobFailed
 from node.evaluation import EvaluationFailed, Request
 from node.llama_evaluator import LlamaEvaluator
@@ -83,7 +84,9 @@ async def test_a_prepared_task_needs_the_hub_no_more(
     hub: HubStandIn, evaluator: LlamaEvaluator, worker: RecordingWorker, cache: Cache
 ) -> None:
     hub.model("some/model").add("model.gguf", DATA, large=True)
-    await evaluator.prepare(request())
+    heard: list[Fetching | None] = []
+    await evaluator.prepare(request(), heard.append)
+    assert [each.done if each else None for each in heard][-2:] == [len(DATA), None], "all of it, then nothing"
     asked = len(hub.asked)
     assert asked
     assert (await failure(evaluator, request())).detail == "recorded"
@@ -108,13 +111,16 @@ async def test_a_cancelled_download_is_left_at_once_and_resumed(
 
     hub.disturb("model.gguf", stalled)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(evaluator.prepare, request())
+        heard: list[Fetching | None] = []
+        nursery.start_soon(evaluator.prepare, request(), heard.append)
         await trio.to_thread.run_sync(asked.wait)
         nursery.cancel_scope.cancel()
+    left_at = len(heard)
     assert (await failure(evaluator, request())).detail == "recorded"
     first, second = [item.range for item in hub.asked if item.server == "cdn"]
     assert first is None
     assert second is not None, "what came before the end is not fetched again"
+    assert len(heard) == left_at, "nobody is told of what they left"
 
 
 async def test_questions_come_from_the_owners_folder(
@@ -152,4 +158,4 @@ async def test_every_failure_is_typed_and_preparing_is_silent(hub: HubStandIn, e
     }
     for expected, each in asked.items():
         assert (await failure(evaluator, each)).failure is expected
-        await evaluator.prepare(each)
+        await evaluator.prepare(each, lambda _: None)

@@ -91,6 +91,7 @@ STATUS: Json = {
         "total": 25,
         "tokens_per_s": 1831.0,
     },
+    "downloads": [{"what": "some/model@5555555:model.gguf", "done": 3 << 20, "total": 1 << 30}],
     "today": {"evaluated": 41, "counted": 38, "failed": 1},
     "credit": 164,
 }

@@ -80,6 +80,7 @@ rank  model       score       95 %  70 ─────────────�
     ("peers",): "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X     41 min  direct\n",
     ("status",): """\
 ● evaluating  tally-tree · tally-choice · 14 of 25 · 1,831 tok/s
+  fetching some/model@5555555:model.gguf · 3.0 MiB of 1.0 GiB
 network  demo · epoch 42, evaluate, 27 s left
 log      1,204 entries, heard 3 s ago · 4 peers
 today    41 evaluated · 38 counted · 1 failed · credit 164

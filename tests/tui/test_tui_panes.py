@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.answers import Caution, Epoch, Peer, Reason, Runner, Status, Task, Tasks
+from tui.answers import Caution, Download, Epoch, Peer, Reason, Runner, Status, Task, Tasks
 from tui.arrangement import Query
 from tui.help import help_lines
 from tui.lines import Line, text_of, width_of
@@ -151,6 +151,14 @@ def test_a_pause_says_why_and_is_no_warning(live: View) -> None:
     assert {part.style for part in content} == {"strong"}
     assert "space resumes" in said(now_lines(view, now, 60))
     assert "space resume" in text_of(footer(view, "board", 140))
+
+
+def test_downloads_are_shown_with_how_far_they_are(live: View) -> None:
+    assert live.status is not None
+    downloads = (Download("some/model@5555555:model.gguf", 3_100_000, 1_874_000_000),)
+    view = msgspec.structs.replace(live, status=msgspec.structs.replace(live.status, downloads=downloads))
+    assert "fetching some/model@5555555:model.gguf  3.1 of 1,874 MB" in said(now_lines(view, Instant(1001.0, 0.0), 60))
+    assert all(width_of(each) <= 40 for each in now_lines(view, Instant(1001.0, 0.0), 40))
 
 
 def test_the_daemons_warnings_are_passed_on(live: View) -> None:

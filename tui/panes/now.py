@@ -2,14 +2,14 @@
 
 from rich.cells import cell_len
 
-from tui.answers import Epoch, Status, Tasks
+from tui.answers import Download, Epoch, Status, Tasks
 from tui.lines import BLANK, Line, Span, cropped, line, span, width_of
 from tui.link import Instant
 from tui.panes.header import seconds_since
 from tui.plain import cut_middle, plain, wrapped
 from tui.plot import gauge
 from tui.view import View
-from tui.words import clock, count, left, reason_sentence
+from tui.words import clock, count, left, megabytes, reason_sentence
 
 SEALED_AT = 3 / 4
 REVEALED_AT = 5 / 6
@@ -65,7 +65,14 @@ def _current(status: Status, tasks: Tasks | None, width: int) -> list[Line]:
         line(span(name, "strong"), span(" · ", "muted"), span(bench)),
         bar,
         line(f"{count(current.done)} of {count(current.total)} questions", span(speed, "muted")),
+        *(_download(each, width) for each in status.downloads),
     ]
+
+
+def _download(download: Download, width: int) -> Line:
+    much = f"  {megabytes(download.done)} of {megabytes(download.total)} MB"
+    name = cut_middle(download.what, max(8, width - len("fetching ") - len(much)))
+    return line(span("fetching ", "muted"), span(name), span(much, "muted"))
 
 
 def _own_tasks(tasks: Tasks | None) -> str:
