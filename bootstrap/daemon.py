@@ -37,13 +37,14 @@ async def run_bootstrap(
     bulletin = Bulletin(clock)
     stop = trio.Event()
     async with (
-        open_network(peer_seed, settings.listen) as network,
+        open_network(peer_seed, settings.listen, announce=settings.announce, relay=True) as network,
         open_core(genesis, network, home.store, clock, bulletin) as core,
     ):
         observer = Observer(core, "bootstrap", version, home.folder)
         key, chains = _log_keys(home, genesis.chain_length)
         writer = LogWriter(core, key, chains, home.signed, waits_for=settings.first_mark_waits_for)
         observer.more_warnings = (writer.warnings,)
+        observer.reach = network.reach
         supervisor = Supervisor(bulletin, home.folder)
         public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
         owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})

@@ -1,4 +1,8 @@
-"""Addresses of peers as text: multiaddrs `/ip4/<host>/tcp/<port>/p2p/<peer id>`, and how far they reach."""
+"""Addresses of peers as text, and how far they reach.
+
+`/ip4/<host>/tcp/<port>/p2p/<peer>`, `/ip4/<host>/udp/<port>/quic-v1/p2p/<peer>`, or through a relay
+`<relay's address>/p2p-circuit/p2p/<peer>`; `ip6` likewise.
+"""
 
 import enum
 import ipaddress
@@ -7,6 +11,8 @@ import re
 from msgspec import Struct
 
 LENGTH_MAXIMUM = 256
+CIRCUIT = "/p2p-circuit"
+_TRANSPORTS = {"tcp": (), "udp": ("quic-v1",)}
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
@@ -20,16 +26,25 @@ class Reachable(enum.IntEnum):
 
 
 class Address(Struct, frozen=True):
-    """A parsed address; `text` gives it back."""
+    """A parsed address; `text` gives it back. With a `relay` (its peer id), host and port are the relay's."""
 
     host: str
     port: int
     peer: str
+    protocol: str = "tcp"
+    relay: str = ""
+
+    @property
+    def place(self) -> str:
+        """The multiaddr without the peer id."""
+        version = ipaddress.ip_address(self.host).version
+        place = "/".join(["", f"ip{version}", self.host, self.protocol, str(self.port), *_TRANSPORTS[self.protocol]])
+        return f"{place}/p2p/{self.relay}{CIRCUIT}" if self.relay else place
 
     @property
     def text(self) -> str:
         """The multiaddr."""
-        return f"/ip{ipaddress.ip_address(self.host).version}/{self.host}/tcp/{self.port}/p2p/{self.peer}"
+        return f"{self.place}/p2p/{self.peer}"
 
     @property
     def reachable(self) -> Reachable:
@@ -46,20 +61,33 @@ def reachable(host: str) -> Reachable:
 
 
 def parse(text: str) -> Address | None:
-    """An address in exactly the form above, or None. The peer id is any name: the transport checks it."""
+    """An address in exactly one of the forms above, or None. The peer id is any name: the transport checks it."""
     if len(text) > LENGTH_MAXIMUM:
         return None
+    before, circuit, after = text.partition(f"{CIRCUIT}/p2p/")
+    address = _parse_direct(before)
+    if address is None or not circuit:
+        return address
+    return (
+        Address(address.host, address.port, after, address.protocol, address.peer) if _NAME.fullmatch(after) else None
+    )
+
+
+def _parse_direct(text: str) -> Address | None:
     parts = text.split("/")
-    if len(parts) != 7 or (parts[0], parts[3], parts[5]) != ("", "tcp", "p2p"):
+    if len(parts) < 7 or parts[0] or parts[3] not in _TRANSPORTS:
         return None
-    family, host, port, peer = parts[1], parts[2], parts[4], parts[6]
+    family, host, protocol, port = parts[1:5]
+    peer = parts[-1]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    if (*parts[5:-1],) != (*_TRANSPORTS[protocol], "p2p") or not _NAME.fullmatch(peer):
+        return None
     if family != f"ip{address.version}" or "%" in host or not _PORT.fullmatch(port) or int(port) > 65535:
         return None
-    return Address(str(address), int(port), peer) if _NAME.fullmatch(peer) else None
+    return Address(str(address), int(port), peer, protocol)
 
 
 def host_of(place: str) -> str | None:
@@ -69,3 +97,8 @@ def host_of(place: str) -> str | None:
         return str(ipaddress.ip_address(parts[2])) if len(parts) > 2 else None
     except ValueError:
         return None
+
+
+def is_circuit(place: str) -> bool:
+    """Whether a place is reached through a relay."""
+    return CIRCUIT in place

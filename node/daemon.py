@@ -43,8 +43,16 @@ class ReachingNetwork(Network, Protocol):
         ...
 
 
-OpenNetwork = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[ReachingNetwork]]
-"""Opens the transport from the seed of a peer key and the multiaddrs to listen on."""
+class OpenNetwork(Protocol):
+    """Opens the transport."""
+
+    def __call__(
+        self, seed: bytes, listen: Sequence[str], /, *, announce: Sequence[str] = (), relay: bool = False
+    ) -> AbstractAsyncContextManager[ReachingNetwork]:
+        """From the seed of a peer key and the multiaddrs to listen on; see `open_libp2p_network`."""
+        ...
+
+
 OpenEvaluator = Callable[[Home, Settings], AbstractAsyncContextManager[Evaluator]]
 
 
@@ -67,7 +75,7 @@ async def run_node(
     stop = trio.Event()
     identity = load_identity(home.account_key, home.device_key)
     async with (
-        open_network(peer_seed, settings.listen) as network,
+        open_network(peer_seed, settings.listen, announce=settings.announce, relay=settings.relay) as network,
         open_core(genesis, network, home.store, clock, bulletin) as core,
         open_evaluator(home, settings) as evaluator,
     ):
@@ -75,7 +83,7 @@ async def run_node(
         pauses = Pauses(bulletin)
         scheduler = _scheduler(core, identity, evaluator, pauses, settings)
         observer.account, observer.device = identity.account.public, identity.device.public
-        observer.scheduler, observer.pauses = scheduler, pauses
+        observer.scheduler, observer.pauses, observer.reach = scheduler, pauses, network.reach
         observer.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
         observer.mode, observer.backend = settings.mode, settings.backend
         observer.sandbox = await offload(detect)

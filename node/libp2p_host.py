@@ -15,8 +15,12 @@ from node.hardening import BoundedYamux, GuardedHost, NoAutoConnector, noise_onl
 
 # isort: split
 from libp2p import new_swarm
+from libp2p.abc import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.rcmgr import ResourceManager
 from libp2p.rcmgr.connection_limits import ConnectionLimits
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
@@ -134,12 +138,28 @@ def interfaces(place: str) -> list[str]:
     return [f"/{kind}/{host}/{rest}" for host in usable]
 
 
-def place_of(remote: tuple[str, int] | None) -> str:
-    """A connection's other end as a multiaddr without a peer id."""
+def place_of(connection: Any) -> str:
+    """A muxed connection's other end as a multiaddr without a peer id; through a relay, the circuit's."""
+    if connection.get_connection_type() == ConnectionType.RELAYED:
+        return str(connection.get_transport_addresses()[0])
+    remote: tuple[str, int] | None = connection.get_remote_address()
     if remote is None:
         return "/unknown"
     host = ipaddress.ip_address(remote[0].partition("%")[0])
     return f"/ip{host.version}/{host}/tcp/{remote[1]}"
+
+
+async def shake_hands(swarm: Swarm, place: Multiaddr, peer: ID) -> None:
+    """See whether that peer is there, and hang up. Raises whatever goes wrong."""
+    connection = await swarm.transport_manager.transport_for_dialing(place).dial(place)
+    try:
+        if isinstance(connection, RawConnection):
+            await swarm.upgrader.upgrade_security(connection, True, peer)
+        elif connection.peer_id != peer:
+            raise ConnectionError(f"{connection.peer_id} is there")
+    finally:
+        with trio.move_on_after(1, shield=True):
+            await connection.close()
 
 
 async def resolved(address: str) -> str:

@@ -11,6 +11,10 @@ import structlog
 import trio
 from msgspec import Struct
 
+from node.addresses import is_circuit, parse
+from node.circuit_wire import CircuitFailed
+from node.circuits import Circuits
+
 # Before the first import of libp2p, which it mends.
 from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, forget_failed_dial
 from node.libp2p_host import (
@@ -22,6 +26,7 @@ from node.libp2p_host import (
     place_of,
     require_free,
     resolved,
+    shake_hands,
 )
 from node.libp2p_requests import Requests
 from node.mailbox import Mailbox
@@ -35,11 +40,14 @@ from node.network import (
     Handler,
     Peer,
     PeerChange,
+    Reason,
+    RequestFailed,
     Traffic,
     Unreachable,
     Validator,
 )
 from node.reach import Reach
+from node.relay_service import RelayService
 from node.ungrouped import ungrouped
 
 # isort: split
@@ -53,6 +61,7 @@ log = structlog.get_logger(__name__)
 
 INBOUND, OUTBOUND = 40, 20
 CLOSE_SECONDS = 2.0
+PROBE_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -61,22 +70,23 @@ async def open_libp2p_network(
     listen: Sequence[str],
     *,
     announce: Sequence[str] = (),
+    relay: bool = False,
     inbound: int = INBOUND,
     outbound: int = OUTBOUND,
 ) -> AsyncIterator["Libp2pNetwork"]:
     """Run a host with the peer key of that 32-byte seed and yield its network.
 
     `listen` and `announce` are multiaddrs in text, without a peer id; `/ip4/127.0.0.1/tcp/0` takes any free
-    port. `announce` replaces what others are told, for a node behind a forwarded port. `inbound` and
-    `outbound` cap the connections of each direction, so that no attacker can take the places that this node
-    dials from. Raises ValueError for an address that cannot be parsed, `CannotListen` if none of them can
-    be listened on.
+    port. `announce` replaces what others are told, for a node behind a forwarded port. With `relay` the host
+    relays for peers that cannot be dialled. `inbound` and `outbound` cap the connections of each direction,
+    so that no attacker can take the places that this node dials from. Raises ValueError for an address that
+    cannot be parsed, `CannotListen` if none of them can be listened on.
     """
     places = [parse_place(place) for place in listen]
     announced = tuple(str(parse_place(place)) for place in announce)
     require_free(listen)
     host = make_host(seed, places, inbound, outbound)
-    network = Libp2pNetwork(host, announced)
+    network = Libp2pNetwork(host, announced, relay=relay)
     with ungrouped():
         async with host.run(listen_addrs=places):
             if len(host.get_transport_addrs()) < len(places):
@@ -115,7 +125,7 @@ class _Notifee:
 class Libp2pNetwork:
     """A running host's `Network`; made by `open_libp2p_network`."""
 
-    def __init__(self, host: GuardedHost, announced: tuple[str, ...]) -> None:
+    def __init__(self, host: GuardedHost, announced: tuple[str, ...], *, relay: bool = False) -> None:
         self.host = host
         self.peer = str(host.get_id())
         self.pubsub = GuardedPubsub(
@@ -132,6 +142,8 @@ class Libp2pNetwork:
         self._topics: dict[str, _Topic] = {}
         self._watchers: list[Mailbox[PeerChange]] = []
         self._requests = Requests(host, self._peers.__contains__)
+        self._circuits = Circuits(host, self._direct_place)
+        self._relay = RelayService(host, lambda: self.addresses, self._is_direct) if relay else None
         self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
         self._change = trio.Event()
         self._swarm.register_notifee(_Notifee(self))
@@ -190,20 +202,33 @@ class Libp2pNetwork:
         while self.audience(topic) < count:
             await self._change.wait()
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """See `Network.relays`."""
+        return self._circuits.relays
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """See `Network.relayed`."""
+        return self._relay.reserved if self._relay else ()
+
     async def connect(self, address: str) -> str:
         """See `Network.connect`."""
-        try:
-            place: PeerInfo = info_from_p2p_addr(Multiaddr(await resolved(address)))
-        except OSError as error:
-            raise Unreachable(f"the host name in {address} is not known: {error.strerror}.") from error
-        except Exception as error:
-            raise Unreachable(f"{address} is not an address that ends in /p2p/ and a peer id.") from error
+        place = await _located(address)
         name = str(place.peer_id)
         if name == self.peer:
             raise Unreachable(f"{address} is this node itself.")
-        if name in self._peers:
-            await trio.lowlevel.checkpoint()
+        if is_circuit(address):
+            await self._call(address)
             return name
+        if name in self._peers:
+            if not self._peers[name].relayed:
+                await trio.lowlevel.checkpoint()
+                return name
+            # Not two at once: gossip would stay on the one that is closed.
+            if not await self.answers(address):
+                raise Unreachable(f"nobody answers at {address}.")
+            await self.disconnect(name)
         try:
             with trio.fail_after(DIAL_SECONDS):
                 forget_failed_dial(self._swarm, place.peer_id)
@@ -215,6 +240,37 @@ class Libp2pNetwork:
                 raise Unreachable(f"no place for a connection to {address}: as many as allowed are open.") from error
             raise Unreachable(f"nobody answers at {address}.") from error
         return name
+
+    async def _call(self, address: str) -> None:
+        """Connect through a relay. Raises `Unreachable`."""
+        parsed = parse(address)
+        if parsed is None or not parsed.relay:
+            raise Unreachable(f"{address} is no address of a peer behind a relay.")
+        if parsed.peer in self._peers:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            await self._circuits.dial(parsed.relay, parsed.peer)
+        except CircuitFailed as error:
+            raise Unreachable(str(error)) from error
+
+    async def answers(self, address: str) -> bool:
+        """See `Network.answers`."""
+        try:
+            place = await _located(address)
+            with trio.fail_after(PROBE_SECONDS):
+                await shake_hands(self._swarm, place.addrs[0], place.peer_id)
+        except Exception as error:
+            log.debug("nobody answers", address=address, error=repr(error))
+            return False
+        return True
+
+    async def reserve(self, relay: str) -> float:
+        """See `Network.reserve`."""
+        try:
+            return await self._circuits.reserve(relay)
+        except CircuitFailed as error:
+            raise RequestFailed(Reason.REFUSED if error.status else Reason.UNSUPPORTED, str(error)) from error
 
     async def disconnect(self, peer: str) -> None:
         """See `Network.disconnect`."""
@@ -276,9 +332,8 @@ class Libp2pNetwork:
         name = str(connection.muxed_conn.peer_id)
         if name in self._peers:
             return
-        remote = connection.muxed_conn.get_remote_address()
         outbound = connection.direction == Direction.OUTBOUND
-        self._peers[name] = Peer(name, trio.current_time(), place_of(remote), outbound)
+        self._peers[name] = Peer(name, trio.current_time(), place_of(connection.muxed_conn), outbound)
         self._tell(name, joined=True)
 
     def parted(self, peer: ID) -> None:
@@ -287,7 +342,17 @@ class Libp2pNetwork:
         if name in self._peers and not self._swarm.connections.get(peer):
             del self._peers[name]
             self._requests.forget(name)
+            self._circuits.forget(name)
+            if self._relay:
+                self._relay.forget(name)
             self._tell(name, joined=False)
+
+    def _direct_place(self, peer: str) -> str | None:
+        known = self._peers.get(peer)
+        return None if known is None or known.relayed else known.address
+
+    def _is_direct(self, peer: str) -> bool:
+        return self._direct_place(peer) is not None
 
     def _tell(self, name: str, *, joined: bool) -> None:
         for watcher in self._watchers:
@@ -313,3 +378,13 @@ class Libp2pNetwork:
         else:
             self._counts["rejected"] += 1
         return valid
+
+
+async def _located(address: str) -> PeerInfo:
+    """Whom an address names, and where, with host names looked up. Raises `Unreachable`."""
+    try:
+        return info_from_p2p_addr(Multiaddr(await resolved(address)))
+    except OSError as error:
+        raise Unreachable(f"the host name in {address} is not known: {error.strerror}.") from error
+    except Exception as error:
+        raise Unreachable(f"{address} is not an address that ends in /p2p/ and a peer id.") from error

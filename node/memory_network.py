@@ -16,16 +16,14 @@ import structlog
 import trio
 from msgspec import Struct
 
+from node.addresses import CIRCUIT, is_circuit, parse
 from node.mailbox import Mailbox
+from node.memory_requests import MemoryRequests
 from node.network import (
     CHANGE_QUEUE,
-    HANDLERS,
     MESSAGE_MAXIMUM,
     REMEMBERED_SECONDS,
-    REQUEST_MAXIMUM,
     REQUEST_SECONDS,
-    REQUESTS_PER_PEER,
-    RESPONSE_MAXIMUM,
     SUBSCRIPTION_QUEUE,
     Gossip,
     Handler,
@@ -41,6 +39,8 @@ from node.reach import Reach
 from node.ungrouped import ungrouped
 
 log = structlog.get_logger(__name__)
+
+RESERVATION_SECONDS = 600.0
 
 
 @asynccontextmanager
@@ -74,15 +74,18 @@ class MemoryHub:
         self._changed = trio.Event()
 
     @asynccontextmanager
-    async def open(self, name: str) -> AsyncIterator["MemoryNetwork"]:
-        """A network whose peer id is `name`; the same name has the same address each time it is opened."""
+    async def open(self, name: str, *, relay: bool = False, hidden: bool = False) -> AsyncIterator["MemoryNetwork"]:
+        """A network whose peer id is `name`; the same name has the same address each time it is opened.
+
+        A `relay` relays for others; nobody can dial who is `hidden`.
+        """
         if name in self.networks:
             raise ValueError(f"a network named {name} is open already")
         number = len(self._places) + 1
         place = self._places.setdefault(name, f"/ip4/10.{number >> 16}.{number >> 8 & 255}.{number & 255}/tcp/4001")
         with ungrouped():
             async with trio.open_nursery() as nursery:
-                network = MemoryNetwork(self, name, place, nursery)
+                network = MemoryNetwork(self, name, place, nursery, relay=relay, hidden=hidden)
                 self.networks[name] = network
                 try:
                     yield network
@@ -112,10 +115,21 @@ class MemoryHub:
         place, marker, name = address.partition("/p2p/")
         if not marker or not name:
             raise Unreachable(f"{address} does not end in /p2p/ and a peer id.")
+        if is_circuit(address):
+            return self._find_called(dialler, address)
         network = self.networks.get(name)
         if network is None or network.place != place or frozenset((dialler, name)) in self._cuts:
             raise Unreachable(f"nobody answers at {address}.")
+        if network.hidden and dialler != name:
+            raise Unreachable(f"nobody answers at {address}.")
         return network
+
+    def _find_called(self, dialler: str, address: str) -> "MemoryNetwork":
+        parsed = parse(address)
+        relay = self.networks.get(parsed.relay) if parsed else None
+        if not parsed or not relay or parsed.peer not in {dialler, *relay.relayed} or not relay.has_direct(dialler):
+            raise Unreachable(f"no circuit for {address}.")
+        return self.networks[parsed.peer]
 
     def send(self, sender: str, receiver: str, arrive: Callable[[], None]) -> None:
         """Run `arrive` after the link's delay; what is sent first on links of one delay arrives first."""
@@ -151,36 +165,24 @@ class _Topic(Struct):
     mailbox: Mailbox[Gossip]
 
 
-class _Exchange:
-    """One request under way: who takes part, and how it ended."""
-
-    def __init__(self, client: str, server: str) -> None:
-        self.ends = frozenset((client, server))
-        self.done = trio.Event()
-        self.outcome: bytes | RequestFailed | None = None
-
-    def finish(self, outcome: bytes | RequestFailed) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self.done.set()
-
-
 class MemoryNetwork:
     """One node's `Network` on a `MemoryHub`."""
 
-    def __init__(self, hub: MemoryHub, name: str, place: str, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, hub: MemoryHub, name: str, place: str, nursery: trio.Nursery, *, relay: bool, hidden: bool
+    ) -> None:
         self.peer = name
+        self.hidden = hidden
         self.place = place
         self.addresses = (f"{place}/p2p/{name}",)
         self._hub = hub
+        self._relaying = relay
+        self._reserved: dict[str, float] = {}
         self._nursery = nursery
         self._peers: dict[str, Peer] = {}
         self._topics: dict[str, _Topic] = {}
         self._watchers: list[Mailbox[PeerChange]] = []
-        self._handlers: dict[str, Handler] = {}
-        self._handling: dict[str, int] = {}
-        self._limits: dict[str, trio.CapacityLimiter] = {}
-        self._exchanges: list[_Exchange] = []
+        self._requests = MemoryRequests(name, self._peers.__contains__, self._find_requests, hub.send, nursery)
         self._seen: dict[bytes, float] = {}
         self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
         self.reach = Reach(self, chance=random.Random(name))  # noqa: S311  the same every time
@@ -189,7 +191,8 @@ class MemoryNetwork:
     def traffic(self) -> Traffic:
         """Counters since the start."""
         waiting = sum(topic.mailbox.dropped for topic in self._topics.values())
-        return Traffic(**{**self._counts, "dropped": self._counts["dropped"] + waiting})
+        counts = {**self._counts, "requested": self._requests.requested, "served": self._requests.served}
+        return Traffic(**{**counts, "dropped": counts["dropped"] + waiting})
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Network.publish`."""
@@ -230,17 +233,55 @@ class MemoryNetwork:
         while self.audience(topic) < count:
             await self._hub.change()
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """See `Network.relays`."""
+        return tuple(name for name in self._peers if self.peer in self._hub.networks[name].relayed)
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """See `Network.relayed`."""
+        now = trio.current_time()
+        return tuple(name for name, until in self._reserved.items() if until > now and self.has_direct(name))
+
     async def connect(self, address: str) -> str:
         """See `Network.connect`."""
         await trio.sleep(2 * self._hub.delay(self.peer, address.rpartition("/p2p/")[2]))
         other = self._hub.find(self.peer, address)
         if other is self:
             raise Unreachable(f"{address} is this node itself.")
-        if other.peer not in self._peers:
-            self._meet(other, outbound=True)
-            other._meet(self, outbound=False)
+        circuit = address.partition(CIRCUIT)[0] + CIRCUIT if is_circuit(address) else ""
+        known = self._peers.get(other.peer)
+        if known and known.relayed and not circuit:
+            self.part(other)
+            known = None
+        if known is None:
+            self._meet(other, circuit, outbound=True)
+            other._meet(self, circuit, outbound=False)
             self._hub.announce()
         return other.peer
+
+    async def answers(self, address: str) -> bool:
+        """See `Network.answers`."""
+        await trio.sleep(2 * self._hub.delay(self.peer, address.rpartition("/p2p/")[2]))
+        try:
+            self._hub.find(self.peer, address)
+        except Unreachable:
+            return False
+        return not is_circuit(address)
+
+    async def reserve(self, relay: str) -> float:
+        """See `Network.reserve`."""
+        await trio.sleep(2 * self._hub.delay(self.peer, relay))
+        server = self._hub.networks.get(relay)
+        if server is None or not server._relaying or not server.has_direct(self.peer):
+            raise RequestFailed(Reason.UNSUPPORTED, f"{relay} does not relay.")
+        server._reserved[self.peer] = trio.current_time() + RESERVATION_SECONDS
+        return RESERVATION_SECONDS
+
+    def has_direct(self, peer: str) -> bool:
+        """Whether that peer is connected without a relay."""
+        return peer in self._peers and not self._peers[peer].relayed
 
     async def disconnect(self, peer: str) -> None:
         """See `Network.disconnect`."""
@@ -277,39 +318,27 @@ class MemoryNetwork:
         timeout: float = REQUEST_SECONDS,  # noqa: ASYNC109
     ) -> bytes:
         """See `Network.request`."""
-        if len(body) > REQUEST_MAXIMUM:
-            raise ValueError(f"a request of {len(body)} bytes is longer than the {REQUEST_MAXIMUM} that travel")
-        exchange = _Exchange(self.peer, peer)
-        with trio.move_on_after(timeout):
-            async with self._limits.setdefault(peer, trio.CapacityLimiter(REQUESTS_PER_PEER)):
-                server = self._hub.networks.get(peer)
-                if server is None or peer not in self._peers:
-                    raise RequestFailed(Reason.NOT_CONNECTED, f"there is no connection to {peer}.")
-                self._counts["requested"] += 1
-                self._exchanges.append(exchange)
-                self._hub.send(self.peer, peer, lambda: server._arrived(self.peer, protocol, body, exchange))
-                try:
-                    await exchange.done.wait()
-                finally:
-                    self._exchanges.remove(exchange)
-        if isinstance(exchange.outcome, bytes):
-            return exchange.outcome
-        raise exchange.outcome or RequestFailed(Reason.TIMED_OUT, f"{peer} did not answer {protocol} in {timeout:g} s.")
+        return await self._requests.ask(peer, protocol, body, timeout)
 
     def serve(self, protocol: str, handler: Handler) -> None:
         """See `Network.serve`."""
-        if protocol in self._handlers:
-            raise ValueError(f"{protocol} is served already")
-        self._handlers[protocol] = handler
+        self._requests.serve(protocol, handler)
 
     def leave(self) -> None:
         """End every connection."""
         for name in tuple(self._peers):
-            other = self._peers.pop(name)
+            self._end_circuits(name)
+            self._peers.pop(name)
             self._tell(name, joined=False)
-            network = self._hub.networks[other.peer]
-            network._lose(self.peer)
+            self._hub.networks[name]._lose(self.peer)
         self._hub.announce()
+
+    def _end_circuits(self, name: str) -> None:
+        """Who leaves a relay, or is left by it, loses the circuits through it."""
+        network = self._hub.networks.get(name)
+        for peer in tuple(network._peers.values() if network else ()):
+            if peer.relayed and f"/p2p/{self.peer}{CIRCUIT}" in peer.address and network:
+                network.part(self._hub.networks[peer.peer])
 
     def part(self, other: "MemoryNetwork") -> None:
         """End the connection with one peer."""
@@ -317,17 +346,21 @@ class MemoryNetwork:
         other._lose(self.peer)
         self._hub.announce()
 
-    def _meet(self, other: "MemoryNetwork", *, outbound: bool) -> None:
-        self._peers[other.peer] = Peer(other.peer, trio.current_time(), other.place, outbound)
+    def _meet(self, other: "MemoryNetwork", circuit: str, *, outbound: bool) -> None:
+        self._peers[other.peer] = Peer(other.peer, trio.current_time(), circuit or other.place, outbound)
         self._tell(other.peer, joined=True)
 
     def _lose(self, name: str) -> None:
         if self._peers.pop(name, None) is None:
             return
-        for exchange in self._exchanges:
-            if exchange.ends == {self.peer, name}:
-                exchange.finish(RequestFailed(Reason.RESET, f"the connection to {name} ended."))
+        self._reserved.pop(name, None)
+        self._end_circuits(name)
+        self._requests.break_off(name)
         self._tell(name, joined=False)
+
+    def _find_requests(self, name: str) -> MemoryRequests | None:
+        network = self._hub.networks.get(name)
+        return network._requests if network else None
 
     def _tell(self, name: str, *, joined: bool) -> None:
         for watcher in self._watchers:
@@ -369,38 +402,3 @@ class MemoryNetwork:
         self._counts["delivered"] += 1
         joined.mailbox.put(Gossip(data, sender))
         self._relay(topic, data, without=sender)
-
-    def _arrived(self, client: str, protocol: str, body: bytes, exchange: _Exchange) -> None:
-        """A request came in: answer it in a task of its own, or refuse it."""
-        if client not in self._peers:
-            return
-        handler = self._handlers.get(protocol)
-        if handler is None:
-            refusal = RequestFailed(Reason.UNSUPPORTED, f"{self.peer} does not speak {protocol}.")
-            self._hub.send(self.peer, client, lambda: exchange.finish(refusal))
-            return
-        under_way = self._handling.get(client, 0)
-        if under_way >= REQUESTS_PER_PEER or sum(self._handling.values()) >= HANDLERS:
-            self._hub.send(self.peer, client, lambda: exchange.finish(self._reset(protocol)))
-            return
-        self._handling[client] = under_way + 1
-        self._nursery.start_soon(self._handle, handler, client, protocol, body, exchange)
-
-    async def _handle(self, handler: Handler, client: str, protocol: str, body: bytes, exchange: _Exchange) -> None:
-        outcome: bytes | RequestFailed
-        try:
-            outcome = await handler(client, body)
-            self._counts["served"] += 1
-        except Exception:
-            log.exception("a request handler failed; the stream is reset", protocol=protocol)
-            outcome = self._reset(protocol)
-        finally:
-            self._handling[client] -= 1
-            if not self._handling[client]:
-                del self._handling[client]
-        if isinstance(outcome, bytes) and len(outcome) > RESPONSE_MAXIMUM:
-            outcome = RequestFailed(Reason.TOO_LARGE, f"the response of {self.peer} is over {RESPONSE_MAXIMUM} bytes.")
-        self._hub.send(self.peer, client, lambda: exchange.finish(outcome))
-
-    def _reset(self, protocol: str) -> RequestFailed:
-        return RequestFailed(Reason.RESET, f"{self.peer} broke off {protocol}.")

@@ -14,6 +14,8 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
+from node.addresses import is_circuit
+
 MESSAGE_MAXIMUM = 64 * 1024
 REQUEST_MAXIMUM = 1024 * 1024
 RESPONSE_MAXIMUM = 16 * 1024 * 1024
@@ -46,6 +48,11 @@ class Peer(Struct, frozen=True):
     address: str
     outbound: bool
 
+    @property
+    def relayed(self) -> bool:
+        """Whether the connection goes through a relay."""
+        return is_circuit(self.address)
+
 
 class PeerChange(Struct, frozen=True):
     """A peer joined (its first connection opened) or left (its last one closed)."""
@@ -73,6 +80,7 @@ class Reason(enum.StrEnum):
     TIMED_OUT = "timed out"
     RESET = "reset"
     TOO_LARGE = "too large"
+    REFUSED = "refused"
 
 
 class Unreachable(Exception):
@@ -134,8 +142,30 @@ class Network(Protocol):
         """Return once at least `count` connected peers are known to subscribe to the topic."""
         ...
 
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The connected peers through which this node can be reached, see `reserve`."""
+        ...
+
+    @property
+    def relayed(self) -> tuple[str, ...]:
+        """The connected peers that can be reached through this node, if it is a relay."""
+        ...
+
     async def connect(self, address: str) -> str:
-        """Dial and return the peer's id; at once if that peer is connected already. Raises `Unreachable`."""
+        """Dial and return the peer's id; at once if that peer is connected already. Raises `Unreachable`.
+
+        An address `<relay's address>/p2p-circuit/p2p/<peer id>` is dialled through the relay, which must be connected.
+        A peer that is connected through a relay and answers at a direct address is connected there instead.
+        """
+        ...
+
+    async def answers(self, address: str) -> bool:
+        """Whether the peer of that direct address answers there; no connection comes of it."""
+        ...
+
+    async def reserve(self, relay: str) -> float:
+        """Become reachable through a connected peer, for so many seconds; again to renew. Raises `RequestFailed`."""
         ...
 
     async def disconnect(self, peer: str) -> None:

@@ -13,6 +13,8 @@ from node import views
 from node.core import Core
 from node.log_warnings import log_warnings
 from node.pauses import Pauses
+from node.reach import Reach
+from node.reachability import Standing
 from node.scheduler import Scheduler
 
 Json = dict[str, Any]
@@ -31,6 +33,7 @@ class Observer:
     device: bytes | None = None
     scheduler: Scheduler | None = None
     pauses: Pauses | None = None
+    reach: Reach | None = None
     sandbox: Sandbox | None = None
     """What the evaluator is confined by, once that is known."""
     mode: str | None = None
@@ -81,6 +84,7 @@ class Observer:
                 "age_s": round(age, 1) if age < float("inf") else None,
             },
             "peers": len(network.peers()),
+            "reach": self._reach(),
             "current": self._current(),
             "downloads": self._downloads(),
             "today": self._today(),
@@ -98,7 +102,11 @@ class Observer:
         now = trio.current_time()
         return {
             "peers": [
-                {"peer": peer.peer, "connected_s": round(now - peer.since, 1), "reach": "direct"}
+                {
+                    "peer": peer.peer,
+                    "connected_s": round(now - peer.since, 1),
+                    "reach": "relayed" if peer.relayed else "direct",
+                }
                 for peer in self.core.network.peers()
             ]
         }
@@ -121,7 +129,23 @@ class Observer:
             title = "The bootstrap cannot be reached: results count once it is back."
             remedy = "Nothing to do: the node tries again by itself."
             return [{"code": "NO_BOOTSTRAP", "severity": "note", "title": title, "remedy": remedy}]
+        if self.reach and self.reach.reachability.standing is Standing.PRIVATE and not self.core.network.relays:
+            title = "Others cannot dial this node, and no relay was found: nodes behind other routers do not reach it."
+            remedy = "Forward the port under `listen` in config.toml at the router. Work goes on through other peers."
+            return [{"code": "NO_RELAY", "severity": "note", "title": title, "remedy": remedy}]
         return []
+
+    def _reach(self) -> Json | None:
+        """Whether others can dial this node, and through whom it can be reached; only counts of peers, no names."""
+        if self.reach is None:
+            return None
+        network, reachability = self.core.network, self.reach.reachability
+        return {
+            "standing": reachability.standing,
+            "addresses": list(reachability.confirmed),
+            "relays": len(network.relays),
+            "relaying": len(network.relayed),
+        }
 
     def _state(self) -> str:
         if self.stopping:

@@ -3,8 +3,9 @@
 Every node answers `/peerboard/peers/1`: the asker says where it listens and gets addresses of peers that are connected
 and known to be reachable there. So nodes that know only the bootstrap get to know each other and outlive it. An address
 is passed on only if this node dialled it, or if its owner named it over a connection from that very host: nobody can
-make others dial a stranger. Loopback and private addresses are passed on only by a node that listens on such a one
-itself, to a peer that is as near.
+make others dial a stranger. Who cannot be dialled is passed on by its relays alone, at their own addresses; who can be
+leaves that dialling to the other. Loopback and private addresses are passed on only by a node that listens on such a
+one itself, to a peer that is as near.
 """
 
 import random
@@ -16,12 +17,14 @@ import structlog
 import trio
 from msgspec import Meta, Struct
 
-from node.addresses import Address, Reachable, host_of, parse, reachable
+from node.addresses import Address, Reachable, host_of, is_circuit, parse, reachable
 from node.network import Network, Peer, RequestFailed, Unreachable
+from node.reachability import Reachability, Standing
 
 PEERS = "/peerboard/peers/1"
 DESIRED = 8
 FIRST_PAUSE, LAST_PAUSE = 0.25, 2.0
+GLARE_SECONDS = 1.0
 STEADY_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0
 ASK_SECONDS = 30.0
@@ -58,8 +61,12 @@ class Reach:
         self._chance = chance or random.SystemRandom()
         self._confirmed: dict[str, Address] = {}
         self._candidates: dict[str, Address] = {}
+        self._circuits: dict[str, Address] = {}
         self._kept: set[str] = set()
+        self._called: set[str] = set()
         self._changed = trio.Event()
+        self._curious = trio.Event()
+        self.reachability = Reachability(network, self._stand_elsewhere, chance=self._chance.random)
         network.serve(PEERS, self._answer)
 
     def known(self) -> tuple[str, ...]:
@@ -73,6 +80,7 @@ class Reach:
         An address that does not answer is warned of once and dialled again for ever, about every two seconds.
         """
         self._kept.clear()
+        self._called.clear()
         async with trio.open_nursery() as nursery:
             await nursery.start(self._watch, nursery)
             for address in addresses:
@@ -81,6 +89,7 @@ class Reach:
                     self._kept.add(peer)
                     nursery.start_soon(self._keep, address, peer)
             nursery.start_soon(self._ask_around)
+            nursery.start_soon(self.reachability.run)
             await self._fill(nursery)
 
     async def _watch(
@@ -119,8 +128,10 @@ class Reach:
         """Dial a peer that others told of; keep it as long as it comes back within `PATIENCE_SECONDS`."""
         pause = FIRST_PAUSE
         patience = 0.0
-        seen = trio.current_time()
         try:
+            if address.relay and self._network.peer > address.peer:
+                await trio.sleep(GLARE_SECONDS)  # the other is told of this node at the same time: one dials first
+            seen = trio.current_time()
             while True:
                 try:
                     await self._network.connect(address.text)
@@ -136,7 +147,7 @@ class Reach:
                 await self._rest(pause)
                 pause = min(2 * pause, LAST_PAUSE)
         finally:
-            self._kept.discard(address.peer)
+            (self._called if address.relay else self._kept).discard(address.peer)
             self._signal()
 
     async def _rest(self, pause: float) -> None:
@@ -147,33 +158,49 @@ class Reach:
             await self._changed.wait()
 
     async def _fill(self, nursery: trio.Nursery) -> None:
-        """Dial candidates while there are fewer peers than desired, one every quarter of a second."""
+        """Dial candidates while there are fewer peers than desired, one every quarter of a second.
+
+        A peer that is connected through a relay is a candidate still, if it can be dialled.
+        """
         while True:
-            missing = self._desired - len({peer.peer for peer in self._network.peers()} | self._kept)
-            open_to_dial = [
-                address
-                for peer, address in self._candidates.items()
-                if peer not in self._kept and not self._connected(peer)
-            ]
-            if missing > 0 and open_to_dial:
-                (chosen,) = self._chance.sample(open_to_dial, 1)
-                del self._candidates[chosen.peer]
-                self._kept.add(chosen.peer)
-                nursery.start_soon(self._try, chosen)
-                await trio.sleep(FIRST_PAUSE * self._chance.random())
-            else:
-                await self._changed.wait()
+            moved = self._changed
+            chosen = self._choose()
+            if chosen is None:
+                await moved.wait()
+                continue
+            (self._called if chosen.relay else self._kept).add(chosen.peer)
+            nursery.start_soon(self._try, chosen)
+            await trio.sleep(FIRST_PAUSE * self._chance.random())
+
+    def _choose(self) -> Address | None:
+        """Whom to dial next: who can be dialled before who is behind a relay, and the latter only in need."""
+        connected = {peer.peer: peer for peer in self._network.peers()}
+        direct = {name for name, peer in connected.items() if not peer.relayed}
+        own = self.reachability.standing
+        taken = connected.keys() | self._kept | self._called
+        for candidates, known, wanted in (
+            (self._candidates, direct | self._kept, True),
+            (self._circuits, taken, own is not Standing.PUBLIC),
+        ):
+            choice = [each for peer, each in candidates.items() if peer not in known]
+            if wanted and choice and len(known) < self._desired:
+                (chosen,) = self._chance.sample(choice, 1)
+                del candidates[chosen.peer]
+                return chosen
+        return None
 
     async def _ask_around(self) -> None:
         """While peers are missing, ask one from time to time."""
         while True:
-            await trio.sleep(ASK_SECONDS * (0.5 + self._chance.random()))
+            with trio.move_on_after(ASK_SECONDS * (0.5 + self._chance.random())):
+                await self._curious.wait()
+            self._curious = trio.Event()
             peers = self._network.peers()
             if peers and len(peers) < self._desired:
                 await self._ask(peers[int(self._chance.random() * len(peers)) % len(peers)].peer)
 
     async def _ask(self, peer: str) -> None:
-        mine = Named(self._network.addresses[:NAMED])
+        mine = Named((*self.reachability.confirmed, *self._network.addresses)[:NAMED])
         try:
             answer = await self._network.request(peer, PEERS, msgspec.json.encode(mine))
             told = msgspec.json.decode(answer, type=Named)
@@ -183,17 +210,22 @@ class Reach:
         near = self._nearest()
         for text in told.addresses:
             address = parse(text)
-            if address and address.peer != self._network.peer and address.reachable >= near:
+            if not address or address.peer == self._network.peer or address.reachable < near:
+                continue
+            if not address.relay:
                 self._candidates[address.peer] = address
-        while len(self._candidates) > CANDIDATES:
-            del self._candidates[next(iter(self._candidates))]
+            elif address.relay == peer:
+                self._circuits[address.peer] = address
+        for candidates in (self._candidates, self._circuits):
+            while len(candidates) > CANDIDATES:
+                del candidates[next(iter(candidates))]
         self._signal()
 
     async def _answer(self, peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
         named = msgspec.json.decode(body, type=Named)
         asker = next((known for known in self._network.peers() if known.peer == peer), None)
-        if asker is None:
+        if asker is None or asker.relayed:
             return msgspec.json.encode(Named(()))
         self._note(asker, named.addresses)
         self._confirm_dialled()
@@ -202,17 +234,32 @@ class Reach:
         told = [
             address
             for other, address in self._confirmed.items()
-            if other != peer and self._connected(other) and address.reachable >= near
+            if other not in {peer, *self.reachability.undialled}
+            and self._connected(other)
+            and address.reachable >= near
         ]
+        told += [address for address in self._behind_this_node(near) if address.peer != peer]
         chosen = self._chance.sample(told, min(TOLD, len(told)))
         return msgspec.json.encode(Named(tuple(address.text for address in chosen)))
+
+    def _behind_this_node(self, near: Reachable) -> list[Address]:
+        """The peers that this node relays for, at the first own address that reaches as far."""
+        own = [parse(text) for text in (*self.reachability.confirmed, *self._network.addresses)]
+        place = next((address for address in own if address and address.reachable >= near), None)
+        if place is None:
+            return []
+        return [
+            Address(place.host, place.port, peer, place.protocol, place.peer)
+            for peer in self._network.relayed
+            if peer not in self._confirmed or peer in self.reachability.undialled
+        ]
 
     def _note(self, asker: Peer, named: Sequence[str]) -> None:
         """Keep the first address that the asker names for itself, if it is where its connection comes from."""
         host = host_of(asker.address)
         for text in named[:NAMED]:
             address = parse(text)
-            if address and address.peer == asker.peer and address.host == host:
+            if address and not address.relay and address.peer == asker.peer and address.host == host:
                 self._confirmed[asker.peer] = address
                 return
 
@@ -220,7 +267,7 @@ class Reach:
         """What was dialled is reachable; what is no longer connected is forgotten."""
         peers = {peer.peer: peer for peer in self._network.peers()}
         for name, peer in peers.items():
-            address = parse(f"{peer.address}/p2p/{name}") if peer.outbound else None
+            address = parse(f"{peer.address}/p2p/{name}") if peer.outbound and not is_circuit(peer.address) else None
             if address:
                 self._confirmed[name] = address
         for name in self._confirmed.keys() - peers.keys():
@@ -233,6 +280,11 @@ class Reach:
 
     def _connected(self, peer: str) -> bool:
         return any(known.peer == peer for known in self._network.peers())
+
+    def _stand_elsewhere(self) -> None:
+        """Others can dial this node now, or no longer: what they tell it is another matter now."""
+        self._curious.set()
+        self._signal()
 
     def _signal(self) -> None:
         self._changed.set()

@@ -18,7 +18,7 @@ from node.home import Home, find_home
 from node.settings import MIB, Settings, SettingsWrong, read_settings
 from peerboard.client import Daemon
 from peerboard.exits import CommandFailed, Exit, json_answer
-from peerboard.phrases import duration, size
+from peerboard.phrases import counted, duration, size
 from peerboard.safe_text import safe
 from peerboard.tables import Cell, Column, Word, table
 from peerboard.terminal import standard_output
@@ -80,6 +80,7 @@ def checks(home: Home) -> Iterator[Finding]:
     if daemon is not None:
         yield neighbours(daemon)
         yield log_honesty(daemon)
+        yield reach(daemon)
     yield clock(genesis, daemon, time.time())
 
 
@@ -226,6 +227,20 @@ def log_honesty(daemon: Daemon) -> Finding:
             if each.get("severity") == severity and each.get("code") not in {"NO_PEERS"}:
                 return Finding(severity, "LOG", str(each.get("title")), str(each.get("remedy")))
     return Finding(OK, "LOG", "nothing is known against the log")
+
+
+def reach(daemon: Daemon) -> Finding:
+    """Whether others can dial the running daemon, or reach it through a relay."""
+    found = _asked(lambda: daemon.data("/v1/status")["reach"])
+    forward = "Forward the port under `listen` in the settings at the router; `announce` names the address outside."
+    match found:
+        case {"standing": "public", "addresses": [address, *_]}:
+            return Finding(OK, "REACH", f"others can dial this node at {safe(address).rpartition('/p2p/')[0]}")
+        case {"standing": "private", "relays": int(relays)} if relays:
+            return Finding(OK, "REACH", f"others reach this node through {counted(relays, 'relay')}")
+        case {"standing": "private"}:
+            return Finding(WARN, "REACH", "Others cannot dial this node, and it found no relay.", forward)
+    return Finding(OK, "REACH", "not known yet: no peer has tried to dial this node")
 
 
 def clock(genesis: Genesis | None, daemon: Daemon | None, now: float) -> Finding:

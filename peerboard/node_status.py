@@ -122,6 +122,8 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"
     yield _fit(f"network  {safe(data['network']['name'])} · {_epoch(data['epoch'])}", terminal)
     yield _fit(f"log      {counted(log['size'], 'entry', 'entries')}{age} · {counted(data['peers'], 'peer')}", terminal)
+    if data.get("reach"):
+        yield _fit(f"reach    {safe(_reach(data['reach']))}", terminal)
     if data["account"]:
         today = data["today"]
         counts = f"{today['evaluated']} evaluated · {today['counted']} counted · {today['failed']} failed"
@@ -138,6 +140,12 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
         about = f"  {safe(warning['code'])}  {safe(warning['title'])}"
         yield terminal.paint(severity, _SEVERITIES.get(severity, "")) + _fit(about, terminal, len(severity))
         yield f"→ {safe(warning['remedy'])}"
+
+
+def _reach(reach: Json) -> str:
+    through = f"behind a router, reached through {counted(reach['relays'], 'relay')}"
+    words = {"public": "others can dial this node", "private": through}.get(reach["standing"], "not known yet")
+    return f"{words} · relaying for {counted(reach['relaying'], 'peer')}" if reach["relaying"] else words
 
 
 def _epoch(epoch: Json | None) -> str:

@@ -161,7 +161,7 @@ async def test_malformed_questions_and_answers_do_no_harm(
         return body
 
     async with hub.open("bootstrap") as bootstrap, living(hub, "a", BOOTSTRAP) as a:
-        bootstrap._handlers[PEERS] = answer
+        bootstrap._requests._handlers[PEERS] = answer
         await until_peers(a, 1)
         with pytest.raises(RequestFailed):
             await bootstrap.request("a", PEERS, body)
@@ -202,13 +202,19 @@ def test_an_address_that_parses_gives_itself_back(host: object, port: int, peer:
     assert address is not None
     assert address.text == text
     assert address.reachable in Reachable
+    for other in (text.replace("/tcp/", "/udp/").replace("/p2p/", "/quic-v1/p2p/"), f"{text}/p2p-circuit/p2p/b"):
+        address = parse(other)
+        assert address is not None
+        assert address.text == other
 
 
 @given(
     st.one_of(
         st.text(),
         st.lists(
-            st.sampled_from(["", "ip4", "ip6", "1.2.3.4", "::1", "fe80::1%x", "tcp", "0", "65536", "p2p", "a"])
+            st.sampled_from(
+                ["", "ip4", "ip6", "1.2.3.4", "::1", "tcp", "udp", "quic-v1", "1", "65536", "p2p", "p2p-circuit", "a"]
+            )
         ).map("/".join),
     )
 )
