@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from node import circuits, relay_service
 from node.circuit_wire import HOP, STOP, CircuitFailed, receive, send
@@ -101,6 +102,24 @@ async def test_a_call_that_is_not_taken_fails_and_frees_its_place(
     await caller.connect(f"{relay.addresses[0]}/p2p-circuit/p2p/{called.peer}")
 
 
+async def test_two_circuits_of_one_peer_live_and_end_apart(trio_of_nodes: Nodes) -> None:
+    async def echo(peer: str, body: bytes) -> bytes:
+        return body
+
+    relay, called, caller = trio_of_nodes
+    async with opened("another") as another:
+        await another.connect(relay.addresses[0])
+        await another.reserve(relay.peer)
+        for end in (called, another):
+            end.serve("/echo/1", echo)
+            await caller.connect(f"{relay.addresses[0]}/p2p-circuit/p2p/{end.peer}")
+        await caller.disconnect(another.peer)
+        assert await caller.request(called.peer, "/echo/1", b"word", timeout=PATIENCE) == b"word"
+        await caller.connect(f"{relay.addresses[0]}/p2p-circuit/p2p/{another.peer}")
+        await caller.disconnect(called.peer)
+        assert await caller.request(another.peer, "/echo/1", b"word", timeout=PATIENCE) == b"word"
+
+
 class Bytes:
     """A stream that gives these bytes, as many at a time as it likes, then nothing."""
 
@@ -115,6 +134,27 @@ class Bytes:
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self.content += data
+
+    async def close_write(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+class NoHost:
+    """Takes a handler and never calls it."""
+
+    def set_stream_handler(self, protocol: str, handler: object) -> None: ...
+
+
+async def test_a_circuit_is_paced_and_carries_only_its_own_bytes(autojump_clock: MockClock) -> None:
+    relay = relay_service.RelayService(NoHost(), lambda: (), lambda peer: True)  # type: ignore[arg-type]
+    burst, pace = int(relay_service.BURST_BYTES), relay_service.PACE_BYTES_PER_SECOND
+    content = bytes(burst) + b"word" * burst
+    sink, begun = Bytes(b""), trio.current_time()
+    with trio.CancelScope() as scope:
+        await relay._copy(Bytes(content), sink, scope)
+    assert sink.content == content
+    assert trio.current_time() - begun >= 4 * burst / pace - relay_service.CHUNK_BYTES / pace
+    assert not scope.cancel_called
 
 
 @given(st.binary(max_size=300))

@@ -181,7 +181,7 @@ def test_the_doctor_finds_a_running_node_well(daemon: Any, network: DemoNetwork,
     daemon.answers["GET /v1/status"] = json.dumps(status).encode()
     done = call("doctor", "--home", home.folder)
     assert done.code == 0, done.text
-    assert done.text.endswith("12 of 12 are fine\n")
+    assert done.text.endswith("13 of 13 are fine\n")
     status["data"]["peers"] = 0
     daemon.answers["GET /v1/status"] = json.dumps(status).encode()
     done = call("doctor", "--home", home.folder)
