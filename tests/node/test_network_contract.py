@@ -465,10 +465,12 @@ async def test_a_peer_is_reached_through_a_relay(world: World) -> None:
 async def test_a_circuit_ends_with_its_relay(world: World) -> None:
     async with around(world) as (relay, a, b):
         await b.connect(circuit(relay, a.peer))
-        async with b.changes() as at_b:
+        async with b.changes() as at_b, relay.changes() as at_relay:
             assert {(await next_change(at_b)).peer for _ in range(2)} == {relay.peer, a.peer}
             await a.disconnect(relay.peer)
             assert await next_change(at_b) == PeerChange(a.peer, joined=False)
+            while await next_change(at_relay) != PeerChange(a.peer, joined=False):
+                pass
         assert relay.relayed == a.relays == ()
         with pytest.raises(Unreachable):
             await b.connect(circuit(relay, a.peer))
