@@ -82,6 +82,8 @@ def test_activity_is_newest_first_and_bounded(browse: Browse, server: BoardServe
     expect(page.locator("#activity li").first).to_contain_text("59 of 4 agree")
     expect(page.locator("#activity li")).to_have_count(50)
     expect(page.locator("#activity li").first).to_contain_text("look: ")
+    nothing_below = "document.documentElement.scrollHeight - document.body.getBoundingClientRect().bottom - scrollY"
+    assert page.evaluate(nothing_below) <= 1, "the list scrolls in itself"
 
 
 def test_events_in_sequence_fetch_nothing_and_a_gap_fetches_everything(browse: Browse, server: BoardServer) -> None:
