@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from protocol import fingerprint
 from protocol.counting import Verdict
 from protocol.envelope import Envelope
+from protocol.failures import Failure
 from protocol.lifecycle import TaskState
 from protocol.messages import Commitment, Profile, Result, Run, TaskResult, commitment_digest
 from protocol.overlay import Overlay
@@ -30,9 +31,26 @@ World = Any  # the class of conftest.py, which tests cannot import
 NewWorld = Callable[..., World]
 PARAMETERS = replace(DEMO, quick_depth=4, standard_depth=4, comprehensive_depth=4)
 FINAL = {TaskState.DONE, TaskState.DISPUTED, TaskState.FAILED, TaskState.EXPIRED, TaskState.WAITING}
-LIES = ("copier", "copier", "forger", "equivocator", "withholder", "turncoat", "false witness", "other model")
-"""Copies after the reveals; true fingerprint with made-up outcomes; two commitments; never reveals; reveals what it did
-not commit to; claims to have seen everything; ran another model."""
+LIES = {
+    "copier": "copies after the reveals",
+    "forger": "has the true fingerprint and made-up outcomes",
+    "other model": "ran another model",
+    "replayer": "has the fingerprint of another hour",
+    "excuse": "says that the model fails",
+    "garbler": "its counts do not fit together",
+    "equivocator": "commits twice",
+    "two faces": "reveals one commitment in two ways",
+    "turncoat": "reveals what it did not commit to",
+    "withholder": "never reveals",
+    "false witness": "claims to have seen everything",
+    "blind witness": "claims to have seen nothing",
+    "twin": "a false witness with several accounts, which are attested to one person",
+}
+VOUCH = {"copier", "false witness", "twin"}
+"""Say that they saw whoever has committed, however late."""
+NEVER_COUNT = {"garbler", "equivocator", "two faces", "turncoat", "withholder"}
+NEVER_AGREE = {"other model", "replayer", "excuse"}
+"""Where the honest are the majority."""
 
 
 def plain_verdict(task: Task, statements: list[tuple[bytes, Envelope, bytes]]) -> tuple[set[bytes], set[bytes], bool]:
@@ -52,9 +70,11 @@ def plain_verdict(task: Task, statements: list[tuple[bytes, Envelope, bytes]]) -
         mine, revealed = commitments.get(account, {}), results.get(account, {})
         if len(mine) == len(revealed) == 1:
             (message, digest), (name, committed) = next(iter(revealed.values())), next(iter(mine.items()))
-            if message.commitment == name and digest == committed:
-                place = next(n for n, result in enumerate(message.tasks) if result.task == task.id)
-                valid[account] = (message.tasks[place], message.saw[place])
+            place = next(n for n, result in enumerate(message.tasks) if result.task == task.id)
+            found = message.tasks[place]
+            consistent = found.failure is not None or sum(found.outcomes or ()) == found.total
+            if message.commitment == name and digest == committed and consistent:
+                valid[account] = (found, message.saw[place])
 
     def witnesses(account: bytes) -> int:
         name = next(iter(commitments[account]))[:16]
@@ -64,11 +84,12 @@ def plain_verdict(task: Task, statements: list[tuple[bytes, Envelope, bytes]]) -
     counted = [a for a in task.ranking[: task.assigned] if a in valid and witnesses(a) >= task.quorum - 1]
     if len(counted) < task.quorum:
         return set(counted), set(), False
-    vectors = {account: fingerprint.decode(valid[account][0].fingerprint or b"") for account in counted}
+    evaluated = [account for account in counted if valid[account][0].failure is None]
+    vectors = {account: fingerprint.decode(valid[account][0].fingerprint or b"") for account in evaluated}
     cliques = [
         group
-        for size in range(1, len(counted) + 1)
-        for group in itertools.combinations(counted, size)
+        for size in range(1, len(evaluated) + 1)
+        for group in itertools.combinations(evaluated, size)
         if all(fingerprint.agree(vectors[a], vectors[b], task.tolerance) for a in group for b in group)
     ]
     best = max(map(len, cliques), default=0)
@@ -88,7 +109,7 @@ class Network(RuleBasedStateMachine):
 
     @initialize(
         honest=st.integers(3, 8),
-        liars=st.lists(st.sampled_from(LIES), min_size=1, max_size=5),
+        liars=st.lists(st.sampled_from(("copier", "false witness", *LIES)), min_size=1, max_size=6),
         seed=st.integers(0, 999),
     )
     def begin(self, honest: int, liars: list[str], seed: int) -> None:
@@ -97,6 +118,7 @@ class Network(RuleBasedStateMachine):
         self.liars = {f"{lie} {number}": lie for number, lie in enumerate(liars)}
         self.world = self.new_world(models=2, parameters=PARAMETERS)
         self.world.join(*self.honest, *self.liars)
+        self.world.attest("somebody", *(name for name, lie in self.liars.items() if lie == "twin"))
         self.epoch = -1
         self.open_next()
 
@@ -134,7 +156,7 @@ class Network(RuleBasedStateMachine):
 
     def commit(self, name: str, salt: str = "") -> None:
         lie = self.liars.get(name)
-        camp = "another" if lie == "other model" else ""
+        camp = lie if lie in {"other model", "replayer"} else ""
         tasks = tuple(
             self.world.result_of(t, camp) for t in self.plan.tasks.values() if self.account(name) in t.ranking
         )
@@ -142,6 +164,10 @@ class Network(RuleBasedStateMachine):
             return
         if lie == "forger":
             tasks = tuple(replace(r, outcomes=(1000,) * 4, total=4000) for r in tasks)
+        elif lie == "garbler":
+            tasks = tuple(replace(r, total=(r.total or 0) + 1) for r in tasks)
+        elif lie == "excuse":
+            tasks = tuple(TaskResult(r.task, Failure.NOT_FINITE) for r in tasks)
         run, key = Run("test 1", "cpu", "reproducible", 0), (name + salt).encode().ljust(32)[:32]
         draft = Result(self.epoch, self.plan.ground, bytes(32), key, run, tasks, ())
         digest = commitment_digest(self.world.genesis.id, self.account(name), draft)
@@ -177,13 +203,17 @@ class Network(RuleBasedStateMachine):
         self.revealed.add(name)
         envelope, draft = self.drafts[name]
         lie = self.liars.get(name)
-        saw = self.seen_now() if lie in {"false witness", "copier"} else self.sealed.get(name, {})
+        saw = self.seen_now() if lie in {"false witness", "twin", "copier"} else self.sealed.get(name, {})
+        if lie == "blind witness":
+            saw = {}
         if lie == "turncoat":
             draft = replace(draft, salt=b"chosen after all others".ljust(32))
         rows = tuple(
             tuple(saw.get(account, b"") for account in self.plan.tasks[result.task].ranking) for result in draft.tasks
         )
         self.say(name, replace(draft, commitment=envelope.id, saw=rows))
+        if lie == "two faces":
+            self.say(name, replace(draft, commitment=envelope.id, saw=()))
 
     @precondition(lambda self: self.phase == "reveal" and self.revealed)
     @rule()
@@ -229,23 +259,19 @@ class Network(RuleBasedStateMachine):
             assert set(final.agreeing) == agreeing
         honest = {self.account(name) for name in on_time} & set(task.ranking)
         assigned = honest & set(task.ranking[: task.assigned])
-        liars = {self.account(name) for name in self.liars} & set(task.ranking)
-        copiers = {self.account(name) for name, lie in self.liars.items() if lie == "copier"}
-        if len(liars) < task.quorum:
-            assert not copiers & counted
+        assert len(self.who({"twin"}) & set(task.ranking)) <= 1, "one account of a person is asked"
+        assert not self.who(NEVER_COUNT) & counted
+        if len(self.who(VOUCH) & set(task.ranking)) < task.quorum:
+            assert not self.who({"copier"}) & counted
         if len(honest) >= task.quorum and task.assigned:
             assert assigned <= counted, "honest runners who are on time count"
         if len(assigned) >= task.quorum and len(assigned) > len(counted - assigned):
             assert done, "liars who are fewer cannot stop a verdict"
             assert assigned <= agreeing
-            assert all(
-                account not in agreeing
-                for account in map(self.account, self.liars)
-                if account in liars and self.lie_of(account) == "other model"
-            )
+            assert not self.who(NEVER_AGREE) & agreeing
 
-    def lie_of(self, account: bytes) -> str:
-        return next(lie for name, lie in self.liars.items() if self.account(name) == account)
+    def who(self, lies: set[str]) -> set[bytes]:
+        return {self.account(name) for name, lie in self.liars.items() if lie in lies}
 
     def shuffled_overlay(self) -> dict[bytes, Verdict]:
         """The verdicts of a node that heard everything in another order, some of it twice."""
