@@ -1,5 +1,7 @@
 """The code and the CDDL say the same: what one accepts the other accepts, within the limits and beyond them."""
 
+import importlib
+import pkgutil
 import re
 import typing
 from importlib import resources
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields
 
+import protocol
 from protocol import cbor
 from protocol.envelope import open_envelope, seal
 from protocol.evidence import EVIDENCE
@@ -91,6 +94,25 @@ def _structs_within(kind: Any) -> set[type[Struct]]:
 def test_the_schema_names_the_fields_of_every_struct() -> None:
     structs = set().union(*map(_structs_within, ROOTS))
     assert _named_rules() == {rule_of(struct): [field.name for field in fields(struct)] for struct in structs}
+
+
+def test_what_travels_is_frozen_and_has_no_other_fields() -> None:
+    for struct in set().union(*map(_structs_within, ROOTS)):
+        assert struct.__struct_config__.frozen, struct
+        assert struct.__struct_config__.forbid_unknown_fields, struct
+
+
+def test_records_are_frozen() -> None:
+    """Whoever changes one sets another in its table, so that the digest follows: in place nothing can be changed."""
+    modules = [importlib.import_module(f"protocol.{found.name}") for found in pkgutil.iter_modules(protocol.__path__)]
+    structs = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Struct) and kind.__module__ == module.__name__
+    }
+    assert len(structs) > 60
+    assert not [struct for struct in structs if not struct.__struct_config__.frozen]
 
 
 def test_the_schema_lists_every_kind() -> None:
