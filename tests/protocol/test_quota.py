@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from protocol.definitions import Adapter, HubFile, Model
+from protocol.lifecycle import TaskState
 from protocol.messages import Profile, Registration
 from protocol.parameters import DEMO
 from protocol.quota import explain, quota, submitted
@@ -102,6 +103,7 @@ def test_a_person_registers_from_a_repository_once_in_24_epochs(new_world: NewWo
     for epoch in range(5, 29):
         blocked = explain(world.state, world.account("ada").public, model(3, "same/place")).obstacles
         assert blocked[0].marks == 24 - (epoch - 5)
+        assert f"was registered {epoch - 5} epochs ago" in blocked[0].sentence
         world.mark(epoch)
         world.log(*(world.seal(name, Profile(epoch, 4096, 1024, ("cpu",))) for name in PEOPLE))
     left = explain(world.state, world.account("ada").public, model(3, "same/place")).obstacles
@@ -192,3 +194,64 @@ def test_people_are_told_of_whatever_stands_in_the_way(world: World) -> None:
     assert reasons(world.account("cleo").public, on_board) == [], "a dormant model may come back, by whomever"
     world.state.halted = 2
     assert reasons(ada)[0] == (Rejection.VOID_NEWER_VERSION, None)
+
+
+def test_an_account_without_a_profile_may_register_while_it_is_free(world: World) -> None:
+    world.mark(0)
+    world.log(world.delegation("eve"))
+    assert world.log(world.seal("eve", Registration(model(1), 0))) is None
+    assert world.state.models[model(1).id].sponsors == (world.account("eve").public,)
+
+
+def test_what_is_missing_is_told_exactly_and_a_part_of_a_harvest_is_spent(new_world: NewWorld) -> None:
+    world = new_world(models=2)
+    world.join(*PEOPLE)
+    ada = world.account("ada").public
+    world.epoch(0, PEOPLE)
+    world.epoch(1, PEOPLE[1:])
+    world.mark(2)
+    (obstacle,) = explain(world.state, ada).obstacles
+    assert (quota(world.state, ada).earned, obstacle.missing) == (2, 1)
+    world.log(*(world.seal(name, Profile(3, 4096, 1024, ("cpu",))) for name in PEOPLE))
+    world.epoch(3, PEOPLE)
+    world.mark(4)
+    assert [count for _, count in world.state.accounts[ada].harvest] == [2, 2]
+    assert world.log(world.seal("ada", Registration(model(1), 4))) is None
+    assert [count for _, count in world.state.accounts[ada].harvest] == [1], "the oldest first"
+
+
+def test_verdicts_on_a_persons_own_models_raise_nobodys_price(new_world: NewWorld) -> None:
+    world = new_world(models=0)
+    world.join(*PEOPLE, "twin")
+    world.attest("one", "ada", "twin")
+    world.mark(0)
+    assert world.log(world.seal("ada", Registration(model(1), 0))) is None
+    world.mark(1)
+    world.log(*(world.seal(name, Profile(2, 4096, 1024, ("cpu",))) for name in PEOPLE))
+    world.epoch(2, PEOPLE)
+    world.mark(3)
+    assert [final.state for finals in world.state.verdicts for final in finals].count(TaskState.DONE) == 1
+    for name, required in (("ada", 0), ("twin", 0), ("ben", 1)):
+        assert quota(world.state, world.account(name).public).required == required
+
+
+def test_who_brings_a_dormant_model_back_sponsors_it_too(world: World) -> None:
+    world.mark(0)
+    assert world.log(world.seal("ada", Registration(model(1), 0))) is None
+    entry = world.state.models[model(1).id]
+    world.state.models[model(1).id] = replace(entry, dormant=True)
+    assert world.log(world.seal("ben", Registration(model(1), 0))) is None
+    both = tuple(sorted(world.account(name).public for name in ("ada", "ben")))
+    assert world.state.models[model(1).id] == replace(entry, sponsors=both)
+
+
+def test_registrations_and_appeals_are_forgotten_when_no_rule_reads_them_any_more(world: World) -> None:
+    world.mark(0)
+    ada = world.account("ada").public
+    world.log(world.seal("ada", Registration(model(1), 0)))
+    world.state.appeals[ada, bytes(32)] = world.state.marks
+    known = []
+    for epoch in range(1, 28):
+        world.mark(epoch)
+        known.append((len(world.state.submissions), len(world.state.appeals)))
+    assert known == [(1, 1)] * 25 + [(0, 0)] * 2

@@ -6,34 +6,24 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from protocol import epochs, examinations, governance, ledger, pools, ratings, scores
+from protocol import epochs, examinations, ledger, pools, scores
 from protocol.counting import Committed, Revealed, Statements, merge
 from protocol.definitions import HubFile, Model
-from protocol.envelope import seal
 from protocol.examinations import draw_audits
 from protocol.failures import Failure
-from protocol.governance import MOST_OPEN, NOTICE, VOTING, Tally
 from protocol.hashing import as_number, digest
 from protocol.lifecycle import TaskState
 from protocol.merkle import MAX_SIZE, InvalidProof, verify_consistency, verify_inclusion
 from protocol.messages import (
     Appeal,
-    Ballot,
-    BenchmarkChange,
-    BenchmarkDefinition,
-    ParameterChange,
     Profile,
-    Proposal,
-    Registration,
     TaskResult,
-    TrackChange,
 )
-from protocol.parameters import DEMO, Bound
+from protocol.parameters import DEMO
 from protocol.plan import derive
 from protocol.pools import Offer, Slot
-from protocol.quota import explain, quota
 from protocol.rejections import Rejection
-from protocol.state import Account, Motion, Pending, Vote
+from protocol.state import Account, Pending
 from protocol.tasks import Purpose, Subject, question_order
 from tests.vectors import plain
 from tests.vectors.consensus import COMPUTES, Situation
@@ -162,70 +152,6 @@ def test_the_bytes_that_a_base_needs_are_those_of_its_largest_model(new_world: N
     assert all(slot is None for pool in world.state.pools.values() for slot in pool), "2 MiB are too few"
 
 
-# Quota
-
-
-def test_an_account_without_a_profile_may_register_while_it_is_free(world: World) -> None:
-    world.mark(0)
-    world.log(world.delegation("eve"))
-    assert world.log(world.seal("eve", Registration(model(1), 0))) is None
-    assert world.state.models[model(1).id].sponsors == (world.account("eve").public,)
-
-
-def test_what_is_missing_is_told_exactly_and_a_part_of_a_harvest_is_spent(new_world: NewWorld) -> None:
-    world = new_world(models=2)
-    world.join(*PEOPLE)
-    ada = world.account("ada").public
-    world.epoch(0, PEOPLE)
-    world.epoch(1, PEOPLE[1:])
-    world.mark(2)
-    (obstacle,) = explain(world.state, ada).obstacles
-    assert (quota(world.state, ada).earned, obstacle.missing) == (2, 1)
-    world.log(*(world.seal(name, Profile(3, 4096, 1024, ("cpu",))) for name in PEOPLE))
-    world.epoch(3, PEOPLE)
-    world.mark(4)
-    assert [count for _, count in world.state.accounts[ada].harvest] == [2, 2]
-    assert world.log(world.seal("ada", Registration(model(1), 4))) is None
-    assert [count for _, count in world.state.accounts[ada].harvest] == [1], "the oldest first"
-
-
-def test_verdicts_on_a_persons_own_models_raise_nobodys_price(new_world: NewWorld) -> None:
-    world = new_world(models=0)
-    world.join(*PEOPLE, "twin")
-    world.attest("one", "ada", "twin")
-    world.mark(0)
-    assert world.log(world.seal("ada", Registration(model(1), 0))) is None
-    world.mark(1)
-    world.log(*(world.seal(name, Profile(2, 4096, 1024, ("cpu",))) for name in PEOPLE))
-    world.epoch(2, PEOPLE)
-    world.mark(3)
-    assert [final.state for finals in world.state.verdicts for final in finals].count(TaskState.DONE) == 1
-    for name, required in (("ada", 0), ("twin", 0), ("ben", 1)):
-        assert quota(world.state, world.account(name).public).required == required
-
-
-def test_who_brings_a_dormant_model_back_sponsors_it_too(world: World) -> None:
-    world.mark(0)
-    assert world.log(world.seal("ada", Registration(model(1), 0))) is None
-    entry = world.state.models[model(1).id]
-    world.state.models[model(1).id] = replace(entry, dormant=True)
-    assert world.log(world.seal("ben", Registration(model(1), 0))) is None
-    both = tuple(sorted(world.account(name).public for name in ("ada", "ben")))
-    assert world.state.models[model(1).id] == replace(entry, sponsors=both)
-
-
-def test_registrations_and_appeals_are_forgotten_when_no_rule_reads_them_any_more(world: World) -> None:
-    world.mark(0)
-    ada = world.account("ada").public
-    world.log(world.seal("ada", Registration(model(1), 0)))
-    world.state.appeals[ada, bytes(32)] = world.state.marks
-    known = []
-    for epoch in range(1, 28):
-        world.mark(epoch)
-        known.append((len(world.state.submissions), len(world.state.appeals)))
-    assert known == [(1, 1)] * 25 + [(0, 0)] * 2
-
-
 # Closing
 
 
@@ -294,131 +220,6 @@ def test_a_spare_agrees_with_the_agreeing_and_not_with_who_was_dropped() -> None
     found = COMPUTES["verdict"](given)
     assert (found["agreeing"], found["earning"]) == ([0, 1, 2, 3], [0, 1, 2, 3, 5])
     assert found == plain.COMPUTES["verdict"](given)
-
-
-# Governance and ratings
-
-
-@pytest.mark.parametrize(
-    ("tally", "won"),
-    [
-        (Tally(2, 1, 3), False),
-        (Tally(201, 100, 301), True),
-        (Tally(1, 0, 5), True),
-        (Tally(1, 0, 6), False),
-        (Tally(5, 1, 30), True),
-        (Tally(0, 0, 0), False),
-    ],
-)
-def test_more_than_two_thirds_and_at_least_a_fifth(tally: Tally, won: bool) -> None:
-    assert tally.is_won == won
-
-
-@pytest.mark.parametrize(
-    ("known", "unknown", "share"),
-    [(40, 10, (10, 50)), (40, 11, (440, 2200)), (0, 5, (0, 0)), (5, 0, (0, 5))],
-)
-def test_strangers_votes_are_scaled_only_beyond_a_fifth(
-    world: World, known: int, unknown: int, share: tuple[int, int]
-) -> None:
-    """40 to 10 is a fifth: nothing is scaled; 40 to 11 is more."""
-    state = world.state
-    state.parameters = replace(state.parameters, attested=True)
-    weights = tuple((name, weight, name == b"k") for name, weight in ((b"k", known), (b"u", unknown)) if weight)
-    state.motions[b"m"] = Motion(Proposal(0, parameter=ParameterChange("pool", 9)), b"", 0, weights, ())
-    state.votes[b"m", b"u"] = Vote(0, True)
-    found = governance.tally(state, b"m")
-    assert (found.yes, found.all) == share
-    state.parameters = replace(state.parameters, attested=False)
-    found = governance.tally(state, b"m")
-    assert (found.yes, found.all) == (unknown, known + unknown), "where nobody asks for attestations all are the same"
-
-
-def test_bounds_include_their_ends_and_name_what_there_is(new_world: NewWorld) -> None:
-    bounds = (Bound("tasks_max", 10, 100), Bound("attested", 0, 1), Bound("no_such_number", 0, 9), Bound("pool", 0, 9))
-    state = new_world(bounds=bounds).state
-    for value, allowed in ((10, True), (100, True), (9, False), (101, False)):
-        assert (governance.changed(state, ParameterChange("tasks_max", value)) is not None) == allowed
-    after = governance.changed(state, ParameterChange("attested", 1))
-    assert after is not None
-    assert after.attested is True, "true, and not the number one: the state's digest tells them apart"
-    assert governance.changed(state, ParameterChange("no_such_number", 1)) is None
-    assert governance.changed(state, ParameterChange("pool", 0)) is None, "a pool has a slot at least"
-
-
-def test_a_person_with_little_has_a_vote_and_one_with_nothing_has_none(world: World) -> None:
-    enrich(world, "ada", "ben", credit=1)
-    assert governance.weights(world.state) == tuple(
-        (key, 1, False) for key in sorted(world.account(name).public for name in ("ada", "ben"))
-    )
-    assert len(governance.voters(world.state)) == 2
-
-
-def test_as_many_proposals_are_open_as_may_be(world: World) -> None:
-    world.mark(0)
-    enrich(world, "ada")
-    world.log(world.seal("eve", BenchmarkDefinition(next(iter(world.state.benchmarks.values())))))
-    assert world.voids[-1] is Rejection.VOID_NOT_DELEGATED
-    assert world.log(world.seal("eve", Ballot(0, bytes(32), True))) is Rejection.VOID_NOT_DELEGATED
-    track = Proposal(0, track=TrackChange("maths", ()))
-    for number in range(MOST_OPEN):
-        world.state.motions[bytes([number])] = Motion(track, bytes([number]), world.state.marks, (), ())
-    assert world.log(world.seal("ada", track)) is Rejection.VOID_TOO_MANY
-    del world.state.motions[b"\0"]
-    assert world.log(world.seal("ada", track)) is None
-
-
-def marks(world: World, count: int) -> None:
-    state = world.state
-    for _ in range(count):
-        state.chain_left, state.last_preimage = 10**6, epochs.hash_chain(bytes(32), 1)[-1]
-        message = ledger.next_mark(state, state.opening.epoch + 1, bytes(32))
-        assert world.log(seal(world.log_key, world.genesis.id, message)) is None
-
-
-def test_what_was_retired_can_come_back_and_a_track_can_end(world: World) -> None:
-    world.mark(0)
-    (key,) = world.state.benchmarks
-    drop, back = (Proposal(0, benchmark=BenchmarkChange(key, active)) for active in (False, True))
-    ended = Proposal(0, track=TrackChange("maths", ()))
-    for envelope, adopted in ((b"a", drop), (b"b", ended)):
-        world.state.motions[envelope] = Motion(adopted, envelope, 0, (), (), adopted=world.state.marks)
-    marks(world, NOTICE)
-    assert world.state.opening.subjects == ()
-    assert key in world.state.retired
-    assert ratings.tracks(world.state) == {}
-    world.state.motions[b"c"] = Motion(back, b"c", 0, (), (), adopted=world.state.marks)
-    marks(world, NOTICE)
-    assert not world.state.retired
-    assert len(world.state.opening.subjects) == 1
-    unknown = BenchmarkDefinition(replace(world.state.benchmarks[key], name="another"))
-    world.state.definitions[unknown.benchmark.id] = unknown.benchmark
-    enrich(world, "ada")
-    epoch = world.state.opening.epoch
-    never = Proposal(epoch, benchmark=BenchmarkChange(unknown.benchmark.id, active=False))
-    assert world.log(world.seal("ada", never)) is Rejection.VOID_UNKNOWN_BENCHMARK, "it is not on the board"
-
-
-def test_what_is_possible_no_longer_when_its_notice_ends_does_nothing(new_world: NewWorld) -> None:
-    world = new_world(bounds=(Bound("tasks_max", 10, 100),))
-    world.mark(0)
-    gone = Proposal(0, track=TrackChange("maths", (bytes(32),)))
-    world.state.motions[b"a"] = Motion(gone, b"a", 0, (), (), adopted=world.state.marks)
-    marks(world, NOTICE)
-    assert not world.state.motions
-    assert "maths" not in world.state.tracks
-
-
-def test_a_vote_lasts_exactly_as_long_as_it_may(world: World) -> None:
-    world.mark(0)
-    track = Proposal(0, track=TrackChange("maths", ()))
-    world.state.motions[b"m"] = Motion(track, b"", world.state.marks, ((b"p", 1, True),), ())
-    world.state.votes[b"m", b"p"] = Vote(0, True)
-    marks(world, VOTING - 1)
-    assert world.state.motions[b"m"].adopted is None
-    marks(world, 1)
-    assert world.state.motions[b"m"].adopted == world.state.marks
-    assert not world.state.votes
 
 
 # Examinations and pools

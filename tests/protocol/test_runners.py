@@ -91,6 +91,23 @@ def test_two_accounts_without_attestation_are_two_where_the_network_does_not_ask
     assert set(PEOPLE[2:4]) < set(found)
 
 
+def test_where_nobody_is_attested_one_of_all_is_asked_if_the_network_asks_for_it() -> None:
+    found = [
+        ranking(
+            PEOPLE,
+            beacon=bytes(32),
+            model=bytes(32),
+            purpose=Purpose.REGULAR,
+            excluded=frozenset(),
+            set_back=frozenset(),
+            one_unattested=one_unattested,
+        )
+        for one_unattested in (False, True)
+    ]
+    assert set(found[0]) == set(PEOPLE)
+    assert found[1] == found[0][:1]
+
+
 def test_quorum_and_assigned_follow_the_number_of_runners() -> None:
     at_three = [quorum_and_assigned(n, 3, MAIN) for n in range(8)]
     assert at_three == [(3, 0), (3, 0), (3, 0), (3, 3), (3, 4), (3, 5), (3, 5), (3, 5)]
