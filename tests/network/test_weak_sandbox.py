@@ -40,7 +40,7 @@ async def running(
         node = partial(
             daemon.run_node,
             version="0",
-            open_network=lambda _seed, _listen: hub.open("node"),
+            open_network=lambda _seed, _listen, **_reach: hub.open("node"),
             open_evaluator=fixed,
         )
         nursery.start_soon(node, home, settings, kit.genesis(), bytes(32))
