@@ -26,6 +26,7 @@ from protocol.merkle import leaf_hash
 from protocol.messages import Succession, succession_consent
 from protocol.notes import InvalidNote, SignerKey
 from protocol.signing import PrivateKey
+from protocol.successions import why_void
 
 APPEND_SECONDS = 0.25
 MOST_PER_APPEND = 4000
@@ -58,8 +59,9 @@ class LogWriter:
         self._core = core
         self._key = key
         self._chains = chains
-        if genesis.chain_anchor not in chains.anchors or key.public != genesis.log_key:
-            raise NotThisLog("The log key or the hash chain's seed in this home is not the one of its genesis.")
+        if key.public == genesis.log_key and genesis.chain_anchor not in chains.anchors:
+            raise NotThisLog("The hash chain's seed in this home is not the one of its genesis.")
+        self._genesis = genesis
         self._signer = SignerKey(genesis.log_verifier.name, key)
         self._waits_for = waits_for
         self._waits_seconds = waits_seconds
@@ -78,6 +80,7 @@ class LogWriter:
         timetable, clock = self._core.timetable, self._core.clock
         await self._promises.load()
         await self._await_what_was_signed()
+        await self._await_succession()
         await clock.sleep_until(timetable.start(0))
         await self._await_profiles()
         while not self._must_stop():
@@ -90,7 +93,11 @@ class LogWriter:
 
     def _must_stop(self) -> bool:
         """Another history of this key is known, or this program lacks the protocol: nothing more may be signed."""
-        if self._core.log_reader.watch.box.fork:
+        if self._core.replica.state.log_key != self._key.public:
+            text = "Another log key is in force: this one writes nothing more. Follow the log with `peerboard run`."
+        elif (coming := self._succession()) and coming.signer == self._genesis.recovery_key:
+            text = "The recovery key has replaced this log key: it writes nothing more, the new one goes on."
+        elif self._core.log_reader.watch.box.fork:
             text = "This log key has signed another history: nothing more is written. Look for another copy of the key."
         elif version := self._core.replica.state.halted:
             text = f"Version {version} of the protocol is in force: update this program. Until then nothing is written."
@@ -105,6 +112,29 @@ class LogWriter:
         if marked is None:
             return True
         return epoch > marked and self._core.clock.now() < self._core.timetable.leaderless_at(epoch)
+
+    async def _await_succession(self) -> None:
+        """A key that is not the log's waits until the key in force hands over, or the recovery key replaces that."""
+        state = self._core.replica.state
+        if state.log_key != self._key.public and self._succession() is None:
+            text = "The log key in this home is not in force: it writes once a succession that names it is known."
+            self._core.bulletin.tell(Level.WARN, "NOT_IN_FORCE", text)
+        while self._core.replica.state.log_key != self._key.public:
+            found = self._succession()
+            if found and found.signer == self._genesis.recovery_key:
+                await self._append([found])
+            else:
+                await trio.sleep(APPEND_SECONDS)
+
+    def _succession(self) -> Envelope | None:
+        """What is held, waits to be logged and would change the key that is in force."""
+        state = self._core.replica.state
+        for envelope in self._core.replica.unlogged():
+            message = envelope.message
+            changes = isinstance(message, Succession) and message.log_key != state.log_key
+            if changes and why_void(self._genesis, state.log_key, state.successions, envelope) is None:
+                return envelope
+        return None
 
     async def _await_what_was_signed(self) -> None:
         """After a start: hear the peers before writing, and never write below what the key has signed."""
@@ -121,7 +151,11 @@ class LogWriter:
 
     def _signed_size(self) -> int:
         try:
-            return open_checkpoint(self._signed.read_bytes(), self._signer.verifier).checkpoint.size
+            note = self._signed.read_bytes()
+            try:
+                return open_checkpoint(note, self._signer.verifier).checkpoint.size
+            except InvalidNote:
+                return self._core.log_reader.watch.keys.open(note).checkpoint.size  # of the key before this one
         except FileNotFoundError:
             return 0
         except InvalidNote as error:
@@ -136,11 +170,18 @@ class LogWriter:
                 await trio.sleep(APPEND_SECONDS)
 
     def _pending(self) -> list[Envelope]:
-        """What arrived and is not in the log yet, in the order in which it is appended."""
-        return self._promises.in_order(accepted(self._core, self._core.replica.unlogged()))[:MOST_PER_APPEND]
+        """What arrived and is not in the log yet, in the order in which it is appended; a succession ends it."""
+        waiting = accepted(self._core, self._core.replica.unlogged())
+        coming = self._succession()
+        if coming is None:
+            return self._promises.in_order(waiting)[:MOST_PER_APPEND]
+        rest = self._promises.in_order([envelope for envelope in waiting if envelope.id != coming.id])
+        return [*rest[: MOST_PER_APPEND - 1], coming]
 
     async def _mark(self, epoch: int) -> None:
         await self._append(self._pending())
+        if self._core.replica.state.log_key != self._key.public:
+            return
         await self._renew_chain()
         state = self._core.replica.state
         try:
@@ -198,6 +239,7 @@ class LogWriter:
         await offload(partial(write_durably, self._signed, note))
         self._core.log_reader.note = note
         self._core.log_reader.heard = self._core.clock.now()
+        self._core.log_reader.watch.keys.learn(replica.size, entries)
         voids = replica.extend(entries)
         for entry, void in zip(entries, voids, strict=True):
             if void:

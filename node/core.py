@@ -13,6 +13,7 @@ from node.clock import Clock
 from node.evidence_box import EvidenceBox
 from node.exchange import Exchange
 from node.gossip import Gossiper
+from node.log_keys import LogKeys
 from node.log_reader import LogReader
 from node.log_watch import LogWatch
 from node.network import Network, RequestFailed
@@ -115,9 +116,8 @@ async def open_core(
         gossiper = Gossiper(network, replica, store, clock, bulletin)
         box = EvidenceBox(genesis, store_file.with_name(f"{store_file.stem}-evidence"), bulletin)
         await box.load()
-        log_reader = LogReader(
-            network, replica, store, clock, bulletin, LogWatch(genesis, network, store, box), lambda: gossiper.arrived
-        )
+        watch = LogWatch(LogKeys(genesis), network, store, box)
+        log_reader = LogReader(network, replica, store, clock, bulletin, watch, lambda: gossiper.arrived)
         exchange = Exchange(network, replica, gossiper)
         receipts = ReceiptKeeper(network, replica, store)
         gossiper.on_publish = receipts.want

@@ -4,7 +4,7 @@ The files outlive the store, and a stranger can check them with the genesis alon
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class EvidenceBox:
         self._folder = folder
         self._bulletin = bulletin
         self._kept: dict[tuple[EvidenceKind, str], Kept] = {}
+        self.binds: Callable[[Fork], bool] = lambda fork: True
+        """Whether a fork is of keys that count for this node."""
 
     @property
     def kept(self) -> tuple[Kept, ...]:
@@ -50,9 +52,9 @@ class EvidenceBox:
 
     @property
     def fork(self) -> Fork | None:
-        """The proof that the log key signed two histories, if there is one."""
+        """The proof that the log key signed two histories, if there is one that binds this node."""
         found = next((kept.finding.evidence for kept in self.kept if kept.finding.kind is EvidenceKind.FORK), None)
-        return found if isinstance(found, Fork) else None
+        return found if isinstance(found, Fork) and self.binds(found) else None
 
     async def load(self) -> None:
         """Read the folder. What proves nothing stays where it is and counts for nothing."""
@@ -70,7 +72,7 @@ class EvidenceBox:
         finding = await offload(partial(verify_evidence, data, self._genesis, prefix))
         key = finding.kind, finding.subject
         before = self._kept.get(key)
-        if before and not _is_better(finding, before.finding):
+        if before and not self._is_better(finding, before.finding):
             return False
         if not before and sum(kind is finding.kind for kind, _ in self._kept) >= MOST_OF_KIND:
             return False
@@ -85,13 +87,15 @@ class EvidenceBox:
         self._bulletin.touch(Topic.STATUS)
         return True
 
-
-def _is_better(new: Finding, old: Finding) -> bool:
-    """Of forks: one that shows where the histories part; of such, the earliest place."""
-    if not isinstance(new.evidence, Fork) or not isinstance(old.evidence, Fork) or new.evidence.divergence is None:
-        return False
-    known = old.evidence.divergence
-    return known is None or new.evidence.divergence.size < known.size
+    def _is_better(self, new: Finding, old: Finding) -> bool:
+        """Of forks: one that binds this node, then one that shows where the histories part, the earliest place."""
+        if not isinstance(new.evidence, Fork) or not isinstance(old.evidence, Fork):
+            return False
+        binds, bound = self.binds(new.evidence), self.binds(old.evidence)
+        if binds != bound or new.evidence.divergence is None:
+            return binds and not bound
+        known = old.evidence.divergence
+        return known is None or new.evidence.divergence.size < known.size
 
 
 def _digest(data: bytes) -> bytes:

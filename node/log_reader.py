@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
+from node.log_keys import Spoken
 from node.log_watch import LogWatch
 from node.network import Network, RequestFailed
 from node.offload import offload
@@ -20,14 +21,15 @@ from node.omissions import Arrived, Omissions
 from node.replica import Replica
 from node.store import Store, StoreFailed
 from protocol import cbor
-from protocol.checkpoint import Checkpoint, open_checkpoint
+from protocol.checkpoint import Checkpoint
 from protocol.definitions import Count
 from protocol.envelope import MAX_BYTES, Envelope, open_envelope
-from protocol.evidence import Fork
+from protocol.evidence import Fork, Successions
 from protocol.merkle import leaf_hash
 from protocol.messages import Mark
 from protocol.notes import InvalidNote
 from protocol.rejections import Rejected
+from protocol.successions import keys_in_force
 
 LOG = "/peerboard/log/1"
 PORTION_ENTRIES = 4000
@@ -48,10 +50,14 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Portion(Struct, frozen=True, forbid_unknown_fields=True):
-    """The newest checkpoint (empty where there is none) and entries."""
+    """The newest checkpoint (empty where there is none) and entries.
+
+    `successions`: envelopes that lead from the genesis' log key to the one that signed; none where it is the genesis'.
+    """
 
     note: Annotated[bytes, Meta(max_length=NOTE_BYTES)]
     entries: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)]
+    successions: Successions | None = None
 
 
 class NotTheLog(Exception):
@@ -78,7 +84,7 @@ class LogReader:
         self._store = store
         self._clock = clock
         self._bulletin = bulletin
-        self._key = replica.genesis.log_verifier
+        self._keys = watch.keys
         self.one_at_a_time = trio.Lock()
         """Held by whoever changes this node's copy of the log."""
         self._topic = checkpoints_topic(replica.genesis.id)
@@ -91,12 +97,23 @@ class LogReader:
     async def load(self) -> None:
         """Fold what the store keeps of the log, without checking its signatures again."""
         self.note = await self._store.checkpoint() or b""
+        if self.watch.box.fork:
+            await self._learn_stored()
         await self._fold_stored()
+
+    async def _learn_stored(self) -> None:
+        """Which keys were replaced decides whether a fork binds this node, and so how far it folds."""
+        place = 0
+        while entries := await self._store.log_entries(place, PORTION_ENTRIES):
+            network = self._replica.genesis.id
+            self._keys.learn(place, [open_envelope(data, network, check_signature=False) for data in entries])
+            place += len(entries)
 
     async def _fold_stored(self) -> None:
         network = self._replica.genesis.id
         while entries := await self._store.log_entries(self._replica.size, self._room()):
             opened = [open_envelope(data, network, check_signature=False) for data in entries]
+            self._keys.learn(self._replica.size, opened)
             self._replica.extend(opened, quiet=True)
             self.watch.remember(opened)
             await trio.lowlevel.checkpoint()
@@ -111,16 +128,16 @@ class LogReader:
         async with self._network.subscribe(self._topic, self._is_valid, queue=64) as channel:
             task_status.started()
             async for message in channel:
-                checkpoint = open_checkpoint(message.data, self._key).checkpoint
-                if checkpoint.size > self._replica.size and not self.watch.box.fork:
+                said = self._keys.open_announcement(message.data)
+                if said.checkpoint.size > self._replica.size and not self.watch.box.fork:
                     await self.catch_up(message.sender)
                 else:
                     async with self.one_at_a_time:
-                        await self._compare(message.data, checkpoint, message.sender)
+                        await self._compare(said, message.sender)
 
     async def announce(self) -> None:
         """Send this node's checkpoint to its neighbours: what the log's publisher does after each append."""
-        await self._network.publish(self._topic, self.note)
+        await self._network.publish(self._topic, self._keys.announcement(self.note))
 
     async def catch_up(self, peer: str) -> None:
         """Fetch what a peer has of the log beyond this node's prefix. What is wrong with it is told, not raised."""
@@ -146,20 +163,21 @@ class LogReader:
         fork = self.watch.box.fork
         entries: list[Envelope] = []
         frontier = self._replica.state.frontier
+        said: Spoken | None = None
         target: Checkpoint | None = None
-        note = b""
-        while target is None or frontier.size < target.size:
+        while said is None or target is None or frontier.size < target.size:
             ask = Ask(frontier.size, PORTION_ENTRIES)
             portion = cbor.decode(await self._network.request(peer, LOG, cbor.encode(ask)), Portion)
             if not portion.note:
                 return
-            if target is None:
-                note, target = portion.note, open_checkpoint(portion.note, self._key).checkpoint
+            if said is None:
+                said = self._keys.open(portion.note, portion.successions or ())
+                target = said.checkpoint
                 if fork or target.size <= frontier.size:
-                    await self._compare(note, target, peer)
+                    await self._compare(said, peer)
                     target = self._common(fork, target)
-                if target is None or target.size <= frontier.size:
-                    return
+            if target is None or target.size <= frontier.size:
+                return
             fresh = portion.entries[: target.size - frontier.size]
             if not fresh:
                 return
@@ -167,18 +185,21 @@ class LogReader:
             entries += await offload(partial(_open_all, fresh, network))
             frontier = frontier.extend(leaf_hash(data) for data in fresh)
         if frontier.root != target.root:
-            if not fork and await self._compare(note, target, peer):
+            if not fork and await self._compare(said, peer):
                 return
             raise NotTheLog(f"its {len(entries)} entries are not the ones that the log key's checkpoint covers.")
-        await self._store.append_log(
-            self._replica.size, [(entry.id, entry.data) for entry in entries], note, self._clock.now()
-        )
-        self.note, self.heard = note, self._clock.now()
         start = self._replica.size
+        allowed = keys_in_force(self._replica.genesis, self._keys.in_force, self._keys.count, entries)
+        if not fork and said.key not in allowed:
+            raise NotTheLog("its checkpoint is signed by a key that is not in force there.")
+        note = said.note
+        await self._store.append_log(start, [(entry.id, entry.data) for entry in entries], note, self._clock.now())
+        self.note, self.heard = note, self._clock.now()
+        self._keys.learn(start, entries)
         voids = self._replica.extend(entries)
-        await self.watch.look_at(start, entries, voids, (note, target))
+        await self.watch.look_at(start, entries, voids, said)
         if not fork:
-            await self.watch.check_receipts((note, target))
+            await self.watch.check_receipts(said)
         if any(isinstance(entry.message, Mark) for entry in entries) and not fork:
             self.omissions.look(self._clock.now())
         self.omissions.forget_found()
@@ -211,15 +232,15 @@ class LogReader:
         place = fork.divergence
         return Checkpoint(target.origin, place.size, place.root) if place and place.size <= target.size else None
 
-    async def _compare(self, note: bytes, checkpoint: Checkpoint, peer: str) -> bool:
+    async def _compare(self, said: Spoken, peer: str) -> bool:
         """Compare a peer's checkpoint with the own one; whether a fork became known, or known better."""
         fork = self.watch.box.fork
         if not self.note or (fork and fork.divergence):
             return False
-        own = open_checkpoint(self.note, self._key).checkpoint
-        if (own.size, own.root) == (checkpoint.size, checkpoint.root):
+        own = self._keys.open(self.note)
+        if (own.checkpoint.size, own.checkpoint.root) == (said.checkpoint.size, said.checkpoint.root):
             return False
-        if not await self.watch.compare((self.note, own), (note, checkpoint), peer):
+        if not await self.watch.compare(own, said, peer) or not self.watch.box.fork:
             return False
         await self._freeze()
         return True
@@ -241,8 +262,8 @@ class LogReader:
 
     def _is_valid(self, data: bytes) -> bool:
         try:
-            open_checkpoint(data, self._key)
-        except InvalidNote:
+            self._keys.open_announcement(data)
+        except (InvalidNote, Rejected):
             return False
         return True
 
@@ -254,7 +275,7 @@ class LogReader:
             if size > PORTION_BYTES:
                 break
             entries.append(data)
-        return cbor.encode(Portion(note, tuple(entries)))
+        return cbor.encode(Portion(note, tuple(entries), self._keys.successions or None))
 
 
 def _open_all(entries: Sequence[bytes], network: bytes) -> list[Envelope]:

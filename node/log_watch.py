@@ -8,11 +8,11 @@ import structlog
 from msgspec import Meta, Struct
 
 from node.evidence_box import EvidenceBox
+from node.log_keys import LogKeys, Spoken
 from node.network import Network, RequestFailed
 from node.store import Store
 from node.tree_requests import TreeRequests, divergence_of
 from protocol import cbor
-from protocol.checkpoint import Checkpoint
 from protocol.definitions import Digest
 from protocol.envelope import Envelope
 from protocol.evidence import (
@@ -26,7 +26,6 @@ from protocol.evidence import (
     encode_evidence,
 )
 from protocol.evidence_checks import log_keys
-from protocol.genesis import Genesis
 from protocol.messages import Mark
 from protocol.receipts import Receipt
 from protocol.rejections import Rejected, Rejection
@@ -53,22 +52,23 @@ class MoreEvidence(Struct, frozen=True, forbid_unknown_fields=True):
 class LogWatch:
     """Compares and looks; what it finds goes into the box."""
 
-    def __init__(self, genesis: Genesis, network: Network, store: Store, box: EvidenceBox) -> None:
+    def __init__(self, keys: LogKeys, network: Network, store: Store, box: EvidenceBox) -> None:
         self.box = box
+        self.keys = keys
+        box.binds = keys.answers_for
         self._network = network
         self._store = store
         self._trees = TreeRequests(network, store)
-        self._keys = log_keys(genesis)
         self._marks: OrderedDict[int, Envelope] = OrderedDict()
         network.serve(EVIDENCE, self._answer)
 
-    async def compare(self, own: tuple[bytes, Checkpoint], other: tuple[bytes, Checkpoint], peer: str) -> bool:
-        """Compare own and another checkpoint (with their notes); whether that made a fork known, or known better.
+    async def compare(self, own: Spoken, other: Spoken, peer: str) -> bool:
+        """Compare own and another checkpoint; whether that made a fork known, or known better.
 
         The peer is asked for what only it can show. A checkpoint of more entries than are held here that it does not
         prove to contradict them is no fork.
         """
-        ours, theirs = own[1], other[1]
+        ours, theirs, ways = own.checkpoint, other.checkpoint, self.keys.ways(own, other)
         smaller = min(ours.size, theirs.size)
         larger_is_ours = ours.size == smaller == theirs.size or ours.size > smaller
         try:
@@ -79,16 +79,19 @@ class LogWatch:
             return False
         if shown is None or shown.root == (theirs if larger_is_ours else ours).root:
             return False
-        fork = Fork((), own[0], other[0], shown.consistency, prefix_root=shown.root)
+        fork = Fork(ways, own.note, other.note, shown.consistency, prefix_root=shown.root)
         if place := await self._trees.divergence(peer, theirs, ours.size):
-            fork = Fork((), own[0], other[0], divergence=divergence_of(*place))
+            fork = Fork(ways, own.note, other.note, divergence=divergence_of(*place))
         return await self._keep(fork)
+
+    def _signers(self) -> tuple[bytes, ...]:
+        return log_keys(self.keys.genesis, self.keys.successions)
 
     def remember(self, entries: Iterable[Envelope]) -> list[tuple[Envelope, Envelope]]:
         """Take note of the marks among entries of the log; pairs of two of one epoch."""
         pairs = []
         for entry in entries:
-            if isinstance(entry.message, Mark) and entry.signer in self._keys:
+            if isinstance(entry.message, Mark) and entry.signer in self._signers():
                 known = self._marks.setdefault(entry.message.epoch, entry)
                 if known.id != entry.id:
                     pairs.append((known, entry))
@@ -97,20 +100,20 @@ class LogWatch:
         return pairs
 
     async def look_at(
-        self, start: int, entries: Sequence[Envelope], voids: Sequence[Rejection | None], own: tuple[bytes, Checkpoint]
+        self, start: int, entries: Sequence[Envelope], voids: Sequence[Rejection | None], own: Spoken
     ) -> None:
         """Look at new entries of the log, from index `start` on, that the own checkpoint covers."""
         for first, second in self.remember(entries):
-            await self._keep(SecondMark((), first.data, second.data))
+            await self._keep(SecondMark(self.keys.successions, first.data, second.data))
         for index, (entry, void) in enumerate(zip(entries, voids, strict=True), start):
             if void is Rejection.VOID_WRONG_STATE:
-                shown = await self._store.prove(index + 1, own[1].size)
+                shown = await self._store.prove(index + 1, own.checkpoint.size)
                 prefix = await self._store.log_entries(0, index)
-                await self._keep(WrongState((), own[0], index, entry.data, shown.consistency), prefix)
+                await self._keep(WrongState(own.successions, own.note, index, entry.data, shown.consistency), prefix)
 
-    async def check_receipts(self, own: tuple[bytes, Checkpoint]) -> None:
+    async def check_receipts(self, own: Spoken) -> None:
         """Look whether the log kept its word, as far as the own checkpoint covers what it promised."""
-        size = own[1].size
+        size = own.checkpoint.size
         for data in await self._store.due_receipts(size):
             receipt = cbor.decode(data, Receipt)
             if not any(
@@ -119,7 +122,9 @@ class LogWatch:
                 before = await self._store.frontier(receipt.size)
                 entries = await self._store.log_entries(receipt.size, receipt.bound - receipt.size)
                 shown = await self._store.prove(receipt.bound, size)
-                await self._keep(Omission((), receipt, own[0], before.hashes, tuple(entries), shown.consistency))
+                await self._keep(
+                    Omission(own.successions, receipt, own.note, before.hashes, tuple(entries), shown.consistency)
+                )
             await self._store.drop_receipts([receipt.envelope])
 
     async def pull(self, peer: str) -> bool:

@@ -96,7 +96,7 @@ class ReceiptKeeper:
         _, left = self._waiting.pop(envelope.id, (envelope, 0))
         try:
             genesis = self._replica.genesis
-            receipt = open_receipt(data, genesis.id, genesis.log_key) if data else None
+            receipt = open_receipt(data, genesis.id, self._replica.state.log_key) if data else None
             if receipt and receipt.envelope == envelope.id and receipt.bound - receipt.size <= MAX_PROMISED:
                 await self._store.keep_receipt(envelope.id, receipt.bound, data)
                 return True

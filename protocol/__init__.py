@@ -35,6 +35,7 @@ module                   one idea
 `table`                  records with a digest that is cheap to bring up to date
 `standings`              what is known of one model on one benchmark
 `state`                  the fold of a log prefix
+`successions`            who may write the log
 `ledger`                 how each entry changes the state
 `people`                 accounts, their devices, and who is behind them
 `closing`                what a mark does to the epochs that it closes

@@ -10,7 +10,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from protocol import closing, epochs, examinations, governance, people, pools, quota, ratings, scores, tasks
+from protocol import (
+    closing,
+    epochs,
+    examinations,
+    governance,
+    people,
+    pools,
+    quota,
+    ratings,
+    scores,
+    successions,
+    tasks,
+)
 from protocol.audits import Conclusion
 from protocol.definitions import Model
 from protocol.envelope import Envelope
@@ -148,10 +160,8 @@ def _succession(state: State, envelope: Envelope, message: Succession) -> Reject
     Where the log key only renews its chain, the next mark still uses the old one: the log cannot choose an anchor when
     it knows the salts of the epoch that closes.
     """
-    if envelope.signer not in {state.log_key, state.genesis.recovery_key}:
-        return Rejection.VOID_NOT_THE_LOG_KEY
-    if message.sequence != state.successions + 1:
-        return Rejection.VOID_OUT_OF_SEQUENCE
+    if reason := successions.why_void(state.genesis, state.log_key, state.successions, envelope):
+        return reason
     state.successions = message.sequence
     if envelope.signer == message.log_key == state.log_key and state.opening and state.chain_left:
         state.next_chain = Chain(message.chain_anchor, message.chain_length)

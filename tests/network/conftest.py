@@ -57,7 +57,12 @@ def benchmark(name: str) -> Benchmark:
     )
 
 
-def genesis(chain_length: int = 64, witnesses: tuple[bytes, ...] = (), version: int = 1) -> Genesis:
+def genesis(
+    chain_length: int = 64,
+    witnesses: tuple[bytes, ...] = (),
+    version: int = 1,
+    recovery_key: bytes | None = None,
+) -> Genesis:
     return Genesis(
         name="four",
         time=START,
@@ -68,6 +73,7 @@ def genesis(chain_length: int = 64, witnesses: tuple[bytes, ...] = (), version: 
         chain_anchor=epochs.hash_chain(CHAIN_SEED, chain_length)[-1],
         chain_length=chain_length,
         witnesses=witnesses,
+        recovery_key=recovery_key,
     )
 
 
