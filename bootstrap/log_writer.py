@@ -26,6 +26,7 @@ from protocol.merkle import leaf_hash
 from protocol.messages import Succession, succession_consent
 from protocol.notes import InvalidNote, SignerKey
 from protocol.signing import PrivateKey
+from protocol.snapshot import sign_snapshot
 from protocol.successions import why_void
 
 APPEND_SECONDS = 0.25
@@ -81,6 +82,8 @@ class LogWriter:
         await self._promises.load()
         await self._await_what_was_signed()
         await self._await_succession()
+        if not self._must_stop():
+            await self._publish_mark()
         await clock.sleep_until(timetable.start(0))
         await self._await_profiles()
         while not self._must_stop():
@@ -193,6 +196,16 @@ class LogWriter:
             return
         self._trouble = ""
         await self._append([seal(self._key, state.genesis.id, ledger.next_mark(state, epoch, preimage))])
+        await self._publish_mark()
+
+    async def _publish_mark(self) -> None:
+        """The newest mark's checkpoint, for the witnesses, and the snapshot; the same bytes each time."""
+        head, snapshot = self._core.replica.state.head, self._core.replica.answers.snapshot
+        if head is None or snapshot is None:
+            return
+        size, root, _ = head
+        note = sign_checkpoint(Checkpoint(self._signer.verifier.name, size, root), self._signer).encode()
+        await self._core.marks.offer(note, sign_snapshot(self._key, snapshot))
 
     async def _renew_chain(self) -> None:
         """Anchor a new hash chain while the old one has some marks left."""

@@ -11,6 +11,7 @@ from protocol import scores
 from protocol.audits import Conclusion
 from protocol.definitions import Benchmark, HubFile, Model
 from protocol.lifecycle import TaskState
+from protocol.snapshot import header
 from protocol.state import Account, Final, State
 
 Json = dict[str, Any]
@@ -46,6 +47,12 @@ class Answers:
             "runners": {"runners": _runners(state)},
         }
         self._verdicts = [[_verdict(state, final) for final in finals] for finals in state.verdicts]
+        self.snapshot = header(state, self.contents())
+        """Of what is published at this mark; None before the first."""
+
+    def contents(self) -> dict[str, bytes]:
+        """What is published at this mark, by file name."""
+        return {**{f"{name}.json": self.bytes_of(name) for name in sorted(self._parts)}, "results.json": self.results()}
 
     def data(self, name: str) -> Json:
         """The data of `leaderboard`, `models`, `benchmarks` or `runners`."""

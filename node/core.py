@@ -16,6 +16,7 @@ from node.gossip import Gossiper
 from node.log_keys import LogKeys
 from node.log_reader import LogReader
 from node.log_watch import LogWatch
+from node.mark_watch import MarkWatch
 from node.network import Network, RequestFailed
 from node.receipt_keeper import ReceiptKeeper
 from node.replica import Replica
@@ -24,6 +25,7 @@ from node.timetable import Timetable
 from node.transcripts import Transcripts
 from protocol.envelope import open_envelope
 from protocol.genesis import Genesis
+from protocol.signing import PrivateKey
 
 EXCHANGES_PER_EPOCH = 20
 LONGEST_BETWEEN_EXCHANGES = 60.0
@@ -44,6 +46,7 @@ class Core:
     log_reader: LogReader
     transcripts: Transcripts
     receipts: ReceiptKeeper
+    marks: MarkWatch
     timetable: Timetable
     kept_up: trio.Event = field(default_factory=trio.Event)
     """Set once this participant has kept up with a peer since its start."""
@@ -53,6 +56,7 @@ class Core:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.gossiper.run)
             await nursery.start(self.log_reader.run)
+            await nursery.start(self.marks.run)
             nursery.start_soon(self._meet)
             nursery.start_soon(self.receipts.run)
             nursery.start_soon(self._exchange_now_and_then)
@@ -64,6 +68,7 @@ class Core:
         """Take from a peer what it has of the log, then reconcile what lies beyond it."""
         await self.log_reader.take_evidence(peer)
         await self.log_reader.catch_up(peer)
+        await self.marks.pull(peer)
         try:
             await self.exchange.with_peer(peer)
         except RequestFailed:
@@ -104,11 +109,17 @@ class Core:
 
 @asynccontextmanager
 async def open_core(
-    genesis: Genesis, network: Network, store_file: Path, clock: Clock, bulletin: Bulletin
+    genesis: Genesis,
+    network: Network,
+    store_file: Path,
+    clock: Clock,
+    bulletin: Bulletin,
+    witness: PrivateKey | None = None,
 ) -> AsyncIterator[Core]:
     """A core with everything folded that its store keeps. Raises `StoreFailed`.
 
-    Evidence lies in a folder beside the store, `NAME-evidence` for a store `NAME.sqlite`.
+    Evidence lies in a folder beside the store, `NAME-evidence` for a store `NAME.sqlite`; what `witness` (a key that
+    the genesis may name) cosigned last in `NAME-cosigned.note`.
     """
     async with open_store(store_file) as store:
         await store.bind(genesis.id)
@@ -120,6 +131,8 @@ async def open_core(
         log_reader = LogReader(network, replica, store, clock, bulletin, watch, lambda: gossiper.arrived)
         exchange = Exchange(network, replica, gossiper)
         receipts = ReceiptKeeper(network, replica, store)
+        cosigned = store_file.with_name(f"{store_file.stem}-cosigned.note")
+        marks = MarkWatch(network, replica, store, watch, clock, bulletin, witness, cosigned)
         gossiper.on_publish = receipts.want
         await log_reader.load()
         for data in await store.kept():
@@ -136,5 +149,6 @@ async def open_core(
             log_reader,
             transcripts,
             receipts,
+            marks,
             Timetable(genesis),
         )

@@ -18,7 +18,7 @@ from node.disk import watch_disk
 from node.evaluation import Evaluator
 from node.examiner import Examiner
 from node.home import Home
-from node.identity import Identity, load_identity
+from node.identity import Identity, load_identity, load_key
 from node.network import Network
 from node.observer import Observer
 from node.offload import offload
@@ -74,9 +74,10 @@ async def run_node(
     bulletin = Bulletin(clock)
     stop = trio.Event()
     identity = load_identity(home.account_key, home.device_key)
+    witness = load_key(home.witness_key) if home.witness_key.exists() else None
     async with (
         open_network(peer_seed, settings.listen, announce=settings.announce, relay=settings.relay) as network,
-        open_core(genesis, network, home.store, clock, bulletin) as core,
+        open_core(genesis, network, home.store, clock, bulletin, witness) as core,
         open_evaluator(home, settings) as evaluator,
     ):
         observer = Observer(core, "node", version, home.folder)

@@ -39,7 +39,7 @@ class EvidenceBox:
 
     def __init__(self, genesis: Genesis, folder: Path, bulletin: Bulletin) -> None:
         self._genesis = genesis
-        self._folder = folder
+        self.folder = folder
         self._bulletin = bulletin
         self._kept: dict[tuple[EvidenceKind, str], Kept] = {}
         self.binds: Callable[[Fork], bool] = lambda fork: True
@@ -58,7 +58,7 @@ class EvidenceBox:
 
     async def load(self) -> None:
         """Read the folder. What proves nothing stays where it is and counts for nothing."""
-        for file in await offload(lambda: sorted(self._folder.glob(f"*{SUFFIX}"))):
+        for file in await offload(lambda: sorted(self.folder.glob(f"*{SUFFIX}"))):
             try:
                 data = await offload(partial(_read, file))
                 finding = await offload(partial(verify_evidence, data, self._genesis))
@@ -77,7 +77,7 @@ class EvidenceBox:
         if not before and sum(kind is finding.kind for kind, _ in self._kept) >= MOST_OF_KIND:
             return False
         digest = _digest(data)
-        file = self._folder / f"{finding.kind.name.lower()}-{digest.hex()[:16]}{SUFFIX}"
+        file = self.folder / f"{finding.kind.name.lower()}-{digest.hex()[:16]}{SUFFIX}"
         try:
             await offload(partial(_write, file, data, before.file if before else None))
         except OSError as error:

@@ -53,6 +53,11 @@ class Home:
         return self.folder / "signed.note"
 
     @property
+    def witness_key(self) -> Path:
+        """Seed of the key with which this node cosigns marks, in hex; only where the genesis names it."""
+        return self.folder / "witness.key"
+
+    @property
     def store(self) -> Path:
         """The SQLite cache."""
         return self.folder / "store.sqlite"

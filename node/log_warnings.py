@@ -7,8 +7,10 @@ from node.core import Core
 from protocol.evidence import EvidenceKind
 from protocol.governance import coming_version
 from protocol.ledger import PROTOCOL_VERSION
+from protocol.witnesses import allowance, quorum
 
 Json = dict[str, Any]
+STALE_EPOCHS = 2
 COMPARE = "Compare with other runners; a stranger can check the file with the network's genesis alone."
 
 
@@ -39,12 +41,32 @@ def log_warnings(core: Core) -> Iterator[Json]:
         if version > PROTOCOL_VERSION:
             title = f"Version {version} of the protocol takes effect in {mark - state.marks} marks."
             yield _warning("VERSION_COMING", "warn", title, "Update this program before.")
+    yield from _of_the_mark(core)
     if missing := core.log_reader.omissions.missing:
         title = (
             f"{len(missing)} messages that were held here before the mark of epoch {max(missing.values())} are not in"
         )
         remedy = "The bootstrap left them out, or did not hear of them. If this goes on, compare with other runners."
         yield _warning("OMITTED", "warn", f"{title} the log.", remedy)
+
+
+def _of_the_mark(core: Core) -> Iterator[Json]:
+    """The published snapshot, the witnesses, and the age of what is known."""
+    marks, genesis, now = core.marks, core.replica.genesis, core.clock.now()
+    if marks.differs:
+        yield _warning("SNAPSHOT_DIFFERS", "fail", marks.differs, COMPARE)
+    opened = core.replica.marked_epoch
+    if opened is None:
+        return
+    settled = genesis.start_of(opened) + genesis.parameters.grace_seconds + allowance(genesis)
+    if marks.witnessed is False and now > settled:
+        needed = f"{marks.witnesses} of {len(genesis.witnesses)} witnesses cosigned it, {quorum(genesis)} are needed."
+        title = f"The mark of epoch {opened} is unwitnessed: {needed}"
+        yield _warning("UNWITNESSED", "note", title, "Nothing to do, unless it stays so: ask who runs the witnesses.")
+    behind = core.timetable.epoch_at(now) - opened
+    if behind >= STALE_EPOCHS:
+        title = f"The newest mark is {behind} epochs old: what is shown as final is as old."
+        yield _warning("STALE", "warn", title, "The bootstrap is away, or this node is cut off from it: see `peers`.")
 
 
 def _warning(code: str, severity: str, title: str, remedy: str) -> Json:

@@ -16,6 +16,7 @@ from node.pauses import Pauses
 from node.reach import Reach
 from node.reachability import Standing
 from node.scheduler import Scheduler
+from protocol.witnesses import quorum
 
 Json = dict[str, Any]
 STALE_EPOCHS = 2
@@ -82,6 +83,7 @@ class Observer:
                 "root": state.frontier.root.hex(),
                 "epoch": head[2] if head else None,
                 "age_s": round(age, 1) if age < float("inf") else None,
+                "witnesses": self._witnesses(),
             },
             "peers": len(network.peers()),
             "reach": self._reach(),
@@ -113,7 +115,7 @@ class Observer:
 
     def live_leaderboard(self) -> Json:
         """The board, each row with what the open epoch adds as this node sees it."""
-        return views.live_leaderboard(self.core.replica, self.epoch)
+        return {**views.live_leaderboard(self.core.replica, self.epoch), "witnessed": self.core.marks.witnessed}
 
     def warnings(self) -> list[Json]:
         """What a person should look at now, the gravest first."""
@@ -170,6 +172,17 @@ class Observer:
             "ends_in_s": round(max(0.0, timetable.end(epoch) - now), 1),
             "phase": timetable.phase(epoch, now),
             "leaderless": epoch != self.core.replica.marked_epoch,
+        }
+
+    def _witnesses(self) -> Json | None:
+        marks, genesis = self.core.marks, self.core.replica.genesis
+        if marks.witnessed is None:
+            return None
+        return {
+            "cosigned": marks.witnesses,
+            "quorum": quorum(genesis),
+            "of": len(genesis.witnesses),
+            "witnessed": marks.witnessed,
         }
 
     def _current(self) -> Json | None:

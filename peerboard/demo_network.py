@@ -19,6 +19,7 @@ from protocol.parameters import DEMO, Parameters
 
 CHAIN_LENGTH = 4096
 SECONDS_UNTIL_GENESIS = 5
+MOST_WITNESSES = 64
 NODE_MEMORY, NODE_DISK = 2048, 1024
 
 
@@ -50,7 +51,7 @@ def write_demo_network(
     """
     homes = tuple(Home(folder / f"node-{number}") for number in range(1, nodes + 1))
     bootstrap = Home(folder / "bootstrap")
-    genesis = _genesis(bootstrap, int(now) + SECONDS_UNTIL_GENESIS, parameters, models or packaged_models())
+    genesis = _genesis(bootstrap, homes, int(now) + SECONDS_UNTIL_GENESIS, parameters, models or packaged_models())
     ports = _free_ports(nodes + 1)
     first = f"/ip4/127.0.0.1/tcp/{ports[0]}"
     address = f"{first}/p2p/{peer_id(load_peer_key(bootstrap.peer_key))}"
@@ -63,7 +64,10 @@ def write_demo_network(
     return DemoNetwork(genesis, bootstrap, homes)
 
 
-def _genesis(bootstrap: Home, time: int, parameters: Parameters, models: tuple[Model, ...]) -> Genesis:
+def _genesis(
+    bootstrap: Home, nodes: tuple[Home, ...], time: int, parameters: Parameters, models: tuple[Model, ...]
+) -> Genesis:
+    """A network that all of its nodes witness."""
     chain_seed = os.urandom(32)
     bootstrap.folder.mkdir(parents=True)
     bootstrap.chain_seed.touch(mode=0o600)
@@ -77,6 +81,7 @@ def _genesis(bootstrap: Home, time: int, parameters: Parameters, models: tuple[M
         log_key=load_key(bootstrap.log_key).public,
         chain_anchor=hash_chain(chain_seed, CHAIN_LENGTH)[-1],
         chain_length=CHAIN_LENGTH,
+        witnesses=tuple(load_key(home.witness_key).public for home in nodes[:MOST_WITNESSES]),
     )
 
 

@@ -25,7 +25,7 @@ from protocol.messages import Mark, Succession
 from protocol.notes import InvalidNote, VerifierKey
 from protocol.receipts import is_signed as is_receipt
 from protocol.rejections import Rejected, Rejection
-from protocol.witnesses import Timing, quorum, timing
+from protocol.witnesses import Timing, is_first, quorum, timing
 from protocol.witnesses import is_signed as is_sighting
 
 
@@ -182,6 +182,8 @@ def _mark(data: bytes, genesis: Genesis, keys: Sequence[bytes]) -> tuple[Envelop
 
 def _untimely_mark(evidence: UntimelyMark, genesis: Genesis, keys: Sequence[bytes]) -> Finding:
     mark, epoch = _mark(evidence.mark, genesis, keys)
+    if isinstance(mark.message, Mark) and is_first(genesis, mark.message):
+        raise Rejected(Rejection.PROVES_NOTHING, "Nothing makes the first mark of a network early or late.")
     for sighting in evidence.sightings:
         if not is_sighting(sighting, genesis):
             raise Rejected(Rejection.BAD_SIGNATURE, "No witness of this network signed a sighting.")

@@ -12,8 +12,9 @@ from msgspec import Struct
 from protocol import cbor
 from protocol.checkpoint import Checkpoint, Cosigned, cosignature, open_checkpoint
 from protocol.definitions import Count, Digest, PublicKey, Signature
+from protocol.epochs import follows
 from protocol.genesis import Genesis
-from protocol.messages import Epoch
+from protocol.messages import Epoch, Mark
 from protocol.notes import COSIGNATURE, InvalidNote, SignerKey, VerifierKey
 from protocol.rejections import Rejected, Rejection
 from protocol.signing import PrivateKey, verify
@@ -67,10 +68,18 @@ def allowance(genesis: Genesis) -> int:
     return -(-genesis.parameters.epoch_seconds // PARTS_OF_AN_EPOCH)
 
 
-def may_cosign(genesis: Genesis, epoch: int, time: int) -> bool:
-    """Whether a cosignature at `time` (Unix seconds) witnesses that the mark of `epoch` was there in time."""
+def is_first(genesis: Genesis, mark: Mark) -> bool:
+    """Whether this is the mark with which a network begins: it waits for people, and nothing makes it late."""
+    return follows(mark.preimage, genesis.chain_anchor)
+
+
+def may_cosign(genesis: Genesis, epoch: int, time: int, *, first: bool = False) -> bool:
+    """Whether a cosignature at `time` (Unix seconds) witnesses that the mark of `epoch` was there in time.
+
+    `first`: it is the network's first mark.
+    """
     start = genesis.start_of(epoch)
-    return start <= time <= start + genesis.parameters.grace_seconds
+    return start <= time and (first or time <= start + genesis.parameters.grace_seconds)
 
 
 def timing(genesis: Genesis, epoch: int, time: int) -> Timing:

@@ -211,7 +211,9 @@ class Simulation:
         with trio.CancelScope() as self._scopes[name]:
             async with (
                 self.hub.open(name) as network,
-                open_core(self.genesis, network, self._folder / f"{name}.sqlite", self.clock, bulletin) as core,
+                open_core(
+                    self.genesis, network, self._folder / f"{name}.sqlite", self.clock, bulletin, witness(name)
+                ) as core,
                 trio.open_nursery() as nursery,
             ):
                 self.cores[name] = core
@@ -259,6 +261,11 @@ def identity(name: str) -> Identity:
     return Identity(PrivateKey(sha("account", name)), PrivateKey(sha("device", name)))
 
 
+def witness(name: str) -> PrivateKey:
+    """The key with which a node cosigns, where the genesis names it."""
+    return PrivateKey(sha("witness", name))
+
+
 Evaluators = Mapping[str, FixedEvaluator]
 
 
@@ -270,6 +277,7 @@ class Kit:
     sha = staticmethod(sha)
     model = staticmethod(model)
     identity = staticmethod(identity)
+    witness = staticmethod(witness)
     genesis = staticmethod(genesis)
 
     def __init__(self, folder: Path) -> None:

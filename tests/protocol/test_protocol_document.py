@@ -10,6 +10,7 @@ from node.exchange import ENVELOPES, PORTION_IDS, RECONCILE, ROUNDS
 from node.gossip import envelopes_topic
 from node.log_reader import LOG, PORTION_ENTRIES, checkpoints_topic
 from node.log_watch import EVIDENCE
+from node.mark_watch import MARK, marks_topic
 from node.network import REQUEST_MAXIMUM, RESPONSE_MAXIMUM
 from node.reach import PEERS
 from node.receipt_keeper import RECEIPTS
@@ -81,7 +82,7 @@ def test_what_goes_between_nodes() -> None:
     network = bytes(32)
     for topic in (envelopes_topic(network), checkpoints_topic(network)):
         assert f"`{topic.replace(network.hex()[:32], 'NET')}`" in WORDS
-    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, RECEIPTS, EVIDENCE, PEERS):
+    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, RECEIPTS, EVIDENCE, MARK, PEERS):
         assert f"`{name}`" in WORDS
     assert f"`most` ≤ {PORTION_ENTRIES:,}" in WORDS
     assert f"≤ {PORTION_IDS:,} each" in WORDS
