@@ -27,6 +27,7 @@ module                   one idea
 `transcripts`            what was asked and answered, kept for audits
 `cliques`                the largest sets of a graph in which every two are joined
 `fingerprint`            the proof that a model read these questions in this hour
+`distances`              how far fingerprints lie apart, for many at once
 `agreement`              which fingerprints agree pairwise, with less work
 `opening`                the digest that a result opens, from its envelope's bytes
 `counting`               the four rules that turn a set of messages into a verdict

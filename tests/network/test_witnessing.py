@@ -8,7 +8,7 @@ import trio.testing
 
 import bootstrap.log_writer
 from node.log_warnings import log_warnings
-from protocol.checkpoint import open_checkpoint
+from protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from protocol.evidence import EvidenceKind
 from protocol.evidence_checks import verify_evidence
 from protocol.snapshot import open_snapshot, sign_snapshot
@@ -83,8 +83,8 @@ async def test_a_witness_cosigns_no_log_that_contradicts_what_it_cosigned(
         size, root, _ = network.state("ada").head
         assert open_checkpoint(file.read_bytes(), network.genesis.log_verifier).checkpoint.root == root
         signer = network._writers["bootstrap"]._signer
-        other = bootstrap.log_writer.Checkpoint(signer.verifier.name, size, bytes(32))
-        file.write_bytes(bootstrap.log_writer.sign_checkpoint(other, signer).encode())
+        other = Checkpoint(signer.verifier.name, size, bytes(32))
+        file.write_bytes(sign_checkpoint(other, signer).encode())
         await network.until(2 * 60 + 20)
         assert network.cores["ben"].marks.witnesses == 3
         assert "NOT_COSIGNED" in network.codes("ada")

@@ -80,7 +80,7 @@ def test_the_tables_of_the_state_are_in_the_order_of_the_digest() -> None:
 
 def test_what_goes_between_nodes() -> None:
     network = bytes(32)
-    for topic in (envelopes_topic(network), checkpoints_topic(network)):
+    for topic in (envelopes_topic(network), checkpoints_topic(network), marks_topic(network)):
         assert f"`{topic.replace(network.hex()[:32], 'NET')}`" in WORDS
     for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, RECEIPTS, EVIDENCE, MARK, PEERS):
         assert f"`{name}`" in WORDS
