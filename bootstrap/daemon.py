@@ -18,6 +18,7 @@ from node.core import Core, open_core
 from node.daemon import OpenNetwork, housekeeping, tell_clock
 from node.home import Home
 from node.identity import KeyFileDamaged, load_key
+from node.neighbourhood import Neighbourhood
 from node.observer import Observer
 from node.process import announced, new_token, serving, stop_on_signals
 from node.settings import Settings
@@ -44,7 +45,8 @@ async def run_bootstrap(
         key, chains = _log_keys(home, genesis.chain_length)
         writer = LogWriter(core, key, chains, home.signed, waits_for=settings.first_mark_waits_for)
         observer.more_warnings = (writer.warnings,)
-        observer.reach = network.reach
+        neighbourhood = Neighbourhood(network, home, settings, genesis, clock, bulletin)
+        observer.watch_neighbours(neighbourhood)
         supervisor = Supervisor(bulletin, home.folder)
         public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
         owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})
@@ -58,9 +60,8 @@ async def run_bootstrap(
                 nursery.start_soon(stop_on_signals, stop)
                 nursery.start_soon(supervisor.keep, "clock", partial(clock.watch, partial(tell_clock, bulletin)))
                 nursery.start_soon(supervisor.keep, "core", core.run)
-                nursery.start_soon(
-                    supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
-                )
+                for name, service in neighbourhood.services:
+                    nursery.start_soon(supervisor.keep, name, service)
                 nursery.start_soon(supervisor.keep, "log writer", writer.run)
                 nursery.start_soon(supervisor.keep, "housekeeping", partial(housekeeping, core))
                 bulletin.tell(Level.OK, "READY", f"The board is at {web}.")

@@ -19,12 +19,11 @@ from node.evaluation import Evaluator
 from node.examiner import Examiner
 from node.home import Home
 from node.identity import Identity, load_identity, load_key
-from node.network import Network
+from node.neighbourhood import Neighbourhood, ReachingNetwork
 from node.observer import Observer
 from node.offload import offload
 from node.pauses import SANDBOX_WEAK, USER, Pauses
 from node.process import announced, new_token, serving, stop_on_signals
-from node.reach import Reach
 from node.scheduler import Scheduler
 from node.settings import Settings
 from node.supervision import Supervisor
@@ -32,15 +31,6 @@ from protocol.genesis import Genesis
 from protocol.messages import Profile
 
 MIB = 1 << 20
-
-
-class ReachingNetwork(Network, Protocol):
-    """A network that can keep connections up by itself."""
-
-    @property
-    def reach(self) -> Reach:
-        """What dials, and tells peers of each other."""
-        ...
 
 
 class OpenNetwork(Protocol):
@@ -84,8 +74,9 @@ async def run_node(
         pauses = Pauses(bulletin)
         scheduler = _scheduler(core, identity, evaluator, pauses, settings)
         observer.account, observer.device = identity.account.public, identity.device.public
-        observer.scheduler, observer.pauses, observer.reach = scheduler, pauses, network.reach
-        observer.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
+        observer.scheduler, observer.pauses = scheduler, pauses
+        neighbourhood = Neighbourhood(network, home, settings, genesis, clock, bulletin)
+        observer.watch_neighbours(neighbourhood)
         observer.mode, observer.backend = settings.mode, settings.backend
         observer.sandbox = await offload(detect)
         if not observer.sandbox.holds(settings.sandbox):
@@ -106,9 +97,8 @@ async def run_node(
                 nursery.start_soon(stop_on_signals, stop)
                 nursery.start_soon(supervisor.keep, "clock", partial(clock.watch, partial(tell_clock, bulletin)))
                 nursery.start_soon(supervisor.keep, "core", core.run)
-                nursery.start_soon(
-                    supervisor.keep, "dialling", partial(network.reach.keep_connected, settings.bootstrap)
-                )
+                for name, service in neighbourhood.services:
+                    nursery.start_soon(supervisor.keep, name, service)
                 least_free = settings.least_free_disk * MIB
                 nursery.start_soon(supervisor.keep, "disk", partial(watch_disk, home.folder, least_free, pauses))
                 nursery.start_soon(supervisor.keep, "scheduler", scheduler.run)

@@ -38,6 +38,11 @@ class Home:
         return self.folder / "peer.key"
 
     @property
+    def known_peers(self) -> Path:
+        """Peers that were reached before, see `node.known_peers`."""
+        return self.folder / "peers.json"
+
+    @property
     def log_key(self) -> Path:
         """The bootstrap's: seed of the log's key."""
         return self.folder / "log.key"

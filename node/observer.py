@@ -10,8 +10,10 @@ import trio
 
 from eval.sandbox import Sandbox
 from node import views
+from node.clock_check import ClockCheck
 from node.core import Core
 from node.log_warnings import log_warnings
+from node.neighbourhood import Neighbourhood
 from node.pauses import Pauses
 from node.reach import Reach
 from node.reachability import Standing
@@ -35,6 +37,7 @@ class Observer:
     scheduler: Scheduler | None = None
     pauses: Pauses | None = None
     reach: Reach | None = None
+    clock_check: ClockCheck | None = None
     sandbox: Sandbox | None = None
     """What the evaluator is confined by, once that is known."""
     mode: str | None = None
@@ -55,6 +58,14 @@ class Observer:
         now = self.core.timetable.epoch_at(self.core.clock.now())
         leaderless = now > marked and self.core.clock.now() >= self.core.timetable.leaderless_at(now)
         return now if leaderless and self.core.replica.plan(now) else marked
+
+    def watch_neighbours(self, neighbourhood: Neighbourhood) -> None:
+        """Tell of reach and clock as well; the bootstrap's own peers dial it, and its settings name none."""
+        self.reach = neighbourhood.reach
+        self.clock_check = neighbourhood.clock_check
+        self.more_warnings = (*self.more_warnings, neighbourhood.clock_check.warnings)
+        if self.role == "node":
+            self.bootstrap = neighbourhood.bootstrap
 
     def status(self) -> Json:
         """The `Status` of the API."""
@@ -87,6 +98,7 @@ class Observer:
             },
             "peers": len(network.peers()),
             "reach": self._reach(),
+            "clock": {"off_s": _rounded(check.off), "asked": check.asked} if (check := self.clock_check) else None,
             "current": self._current(),
             "downloads": self._downloads(),
             "today": self._today(),
@@ -213,3 +225,7 @@ class Observer:
             "counted": counted,
             "failed": current.failed if current else 0,
         }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

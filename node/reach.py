@@ -74,6 +74,15 @@ class Reach:
         self._confirm_dialled()
         return tuple(address.text for peer, address in self._confirmed.items() if self._connected(peer))
 
+    def suggest(self, addresses: Sequence[str]) -> None:
+        """Addresses from elsewhere, this machine's memory or its surroundings: dialled while peers are missing."""
+        for text in addresses:
+            address = parse(text)
+            if address and not address.relay and address.peer != self._network.peer:
+                self._candidates.setdefault(address.peer, address)
+        self._forget_surplus()
+        self._signal()
+
     async def keep_connected(self, addresses: Sequence[str]) -> None:
         """Keep connections to these addresses and to `desired` peers in all, until cancelled.
 
@@ -216,10 +225,13 @@ class Reach:
                 self._candidates[address.peer] = address
             elif address.relay == peer:
                 self._circuits[address.peer] = address
+        self._forget_surplus()
+        self._signal()
+
+    def _forget_surplus(self) -> None:
         for candidates in (self._candidates, self._circuits):
             while len(candidates) > CANDIDATES:
                 del candidates[next(iter(candidates))]
-        self._signal()
 
     async def _answer(self, peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()

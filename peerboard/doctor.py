@@ -81,7 +81,7 @@ def checks(home: Home) -> Iterator[Finding]:
         yield neighbours(daemon)
         yield log_honesty(daemon)
         yield reach(daemon)
-    yield clock(genesis, daemon, time.time())
+    yield (clock_by_peers(daemon) if daemon else None) or clock(genesis, daemon, time.time())
 
 
 def python(version: tuple[int, ...]) -> Finding:
@@ -224,7 +224,7 @@ def log_honesty(daemon: Daemon) -> Finding:
     warnings = _asked(lambda: [dict(each) for each in daemon.answer("/v1/status")["warnings"]]) or []
     for severity in (FAIL, WARN):
         for each in warnings:
-            if each.get("severity") == severity and each.get("code") not in {"NO_PEERS"}:
+            if each.get("severity") == severity and each.get("code") not in {"NO_PEERS", "CLOCK_OFF"}:
                 return Finding(severity, "LOG", str(each.get("title")), str(each.get("remedy")))
     return Finding(OK, "LOG", "nothing is known against the log")
 
@@ -268,6 +268,18 @@ def clock(genesis: Genesis | None, daemon: Daemon | None, now: float) -> Finding
         title = f"This clock is {duration(heard - ends)} ahead of the log's newest epoch, or the log has stopped."
         return Finding(WARN, "CLOCK", title, "Compare with another clock: timedatectl")
     return Finding(OK, "CLOCK", f"agrees with the log's epoch {log['epoch']}")
+
+
+def clock_by_peers(daemon: Daemon) -> Finding | None:
+    """What the running daemon found by its peers' clocks, None where it asked nobody yet."""
+    answer = _asked(lambda: dict(daemon.answer("/v1/status"))) or {}
+    for each in answer.get("warnings", ()):
+        if each.get("code") == "CLOCK_OFF":
+            return Finding(WARN, "CLOCK", safe(str(each.get("title"))), safe(str(each.get("remedy"))))
+    compared = _asked(lambda: (float(answer["data"]["clock"]["off_s"]), int(answer["data"]["clock"]["asked"])))
+    return (
+        Finding(OK, "CLOCK", f"within {abs(compared[0]):.1f} s of {counted(compared[1], 'peer')}") if compared else None
+    )
 
 
 def _asked(question: Callable[[], Any]) -> Any:
