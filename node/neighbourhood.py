@@ -9,6 +9,7 @@ from node.clock import Clock
 from node.clock_check import ClockCheck
 from node.home import Home
 from node.known_peers import KnownPeers
+from node.local_discovery import LocalDiscovery
 from node.network import Network
 from node.reach import Reach
 from node.settings import Settings
@@ -44,13 +45,17 @@ class Neighbourhood:
         tolerance = float(genesis.parameters.grace_seconds)
         self.clock_check = ClockCheck(network, clock, bulletin, tolerance=tolerance, trusted=self.bootstrap)
         self._known_peers = KnownPeers(home.known_peers, network, network.reach)
+        self._local = LocalDiscovery(network, network.reach, genesis.id) if settings.mdns else None
         self._addresses = settings.bootstrap
 
     @property
     def services(self) -> tuple[tuple[str, Service], ...]:
         """Each with its name, to be supervised."""
-        return (
+        services: list[tuple[str, Service]] = [
             ("dialling", partial(self.reach.keep_connected, self._addresses)),
             ("known peers", self._known_peers.run),
             ("clock check", self.clock_check.run),
-        )
+        ]
+        if self._local:
+            services.append(("local discovery", self._local.run))
+        return tuple(services)

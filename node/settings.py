@@ -25,7 +25,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `announce`: what others are told instead of `listen`, for a node behind a forwarded port. `relay`: relay for nodes
-    that nobody can dial, as the bootstrap does.
+    that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same house, and be found there.
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
     where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto"
@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: tuple[str, ...] = DEFAULT_LISTEN
     announce: tuple[str, ...] = ()
     relay: bool = False
+    mdns: bool = True
     control_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     web_port: Annotated[int, Meta(ge=0, le=65535)] = 8480
     web_host: str = "127.0.0.1"
