@@ -136,7 +136,7 @@ async def test_less_than_is_asked_for_runs_nothing() -> None:
 
 
 def test_the_documentation_has_this_table() -> None:
-    rows = re.findall(r"^\| `program:(\w+)` \|.*\| (\S+) \| (\S+) \| (\S+) \|$", TABLE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `program:(\w+)` \|.*\| – \| (\S+) \| (\S+) \| (\S+) \|$", TABLE.read_text(), re.MULTILINE)
     marks = {
         name: {level for level, mark in zip((LIMITS, IN_PROCESS, STRONG), each, strict=True) if mark == "✓"}
         for name, *each in rows

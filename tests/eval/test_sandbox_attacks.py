@@ -140,7 +140,7 @@ def test_processor_time_is_bounded(level: str, code: int) -> None:
 
 
 def test_the_documentation_has_this_table() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (\S+) \| (\S+) \| (\S+) \|$", TABLE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \|.*\| – \| (\S+) \| (\S+) \| (\S+) \|$", TABLE.read_text(), re.MULTILINE)
     marks = {
         name: {level for level, mark in zip((LIMITS, IN_PROCESS, STRONG), each, strict=True) if mark == "✓"}
         for name, *each in rows
