@@ -42,8 +42,14 @@ class Agreement:
                 return tuple(near)  # everybody else agrees with none of these, and is in the minority
         return self._searched(count)
 
-    def joins(self, index: int, members: Sequence[int]) -> bool:
-        """Whether one agrees with every one of `members`, which agree pairwise."""
+    def joining(self, indexes: Sequence[int], members: Sequence[int]) -> list[int]:
+        """Those who agree with every one of `members`, which agree pairwise."""
+        for reference in members:
+            if reference in self._rows and self._surely_agree(reference, [*members, *indexes]):
+                return list(indexes)
+        return [index for index in indexes if self._joins(index, members)]
+
+    def _joins(self, index: int, members: Sequence[int]) -> bool:
         for reference in members:
             if reference in self._rows:
                 if self._surely_agree(reference, [*members, index]):

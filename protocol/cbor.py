@@ -157,8 +157,8 @@ def _write_constant(value: bool | None) -> bytes:
     return b"\xf6" if value is None else b"\xf5" if value else b"\xf4"
 
 
-def _write_enum(value: enum.Enum) -> bytes:
-    return encode(value.value)
+def _enum_writer(kind: type[enum.Enum]) -> Writer:
+    return {member: encode(member.value) for member in kind}.__getitem__
 
 
 def _struct_writer(struct: type[msgspec.Struct]) -> Writer:
@@ -186,7 +186,7 @@ class _Writers(dict[type, Writer]):
 
     def __missing__(self, kind: type) -> Writer:
         if issubclass(kind, enum.Enum):
-            writer: Writer = _write_enum
+            writer: Writer = _enum_writer(kind)
         elif issubclass(kind, msgspec.Struct):
             writer = _struct_writer(kind)
         elif issubclass(kind, tuple | list):

@@ -63,33 +63,37 @@ class _Reward:
     """What one epoch brings its runners, added up before the records change."""
 
     def __init__(self) -> None:
-        self.credit: Counter[bytes] = Counter()
-        self.harvest: Counter[bytes] = Counter()
-        self.judged: Counter[bytes] = Counter()
-        self.agreed: Counter[bytes] = Counter()
+        self._earning: dict[int, list[bytes]] = {}
+        self._counted: list[bytes] = []
+        self._agreeing: list[bytes] = []
 
     def add(self, verdict: Verdict, credit: int) -> None:
         """Take in a DONE verdict, whose `credit` each earns who agreed with it."""
-        for account in verdict.earning:
-            self.credit[account] += credit
-            self.harvest[account] += 1
-        self.judged.update(verdict.counted)
-        self.agreed.update(verdict.agreeing)
+        self._earning.setdefault(credit, []).extend(verdict.earning)
+        self._counted += verdict.counted
+        self._agreeing += verdict.agreeing
 
     def pay(self, state: State) -> None:
         """Change the accounts."""
         window = state.parameters.norm_window
-        for key in self.judged | self.harvest:
+        judged, agreed = Counter(self._counted), Counter(self._agreeing)
+        credit: Counter[bytes] = Counter()
+        earned: Counter[bytes] = Counter()
+        for each, accounts in self._earning.items():
+            for key, count in Counter(accounts).items():
+                earned[key] += count
+                credit[key] += count * each
+        for key in judged | earned:
             if account := state.accounts.get(key):
                 harvest = tuple(part for part in account.harvest if state.marks - part[0] < window)
-                if self.harvest[key]:
-                    harvest = (*harvest, (state.marks, self.harvest[key]))
+                if earned[key]:
+                    harvest = (*harvest, (state.marks, earned[key]))
                 state.accounts[key] = replace(
                     account,
-                    credit=account.credit + self.credit[key],
+                    credit=account.credit + credit[key],
                     harvest=harvest,
-                    judged=account.judged + self.judged[key],
-                    agreed=account.agreed + self.agreed[key],
+                    judged=account.judged + judged[key],
+                    agreed=account.agreed + agreed[key],
                 )
 
 
@@ -198,7 +202,8 @@ def _score(state: State, task: Task, verdict: Verdict, final: Final) -> None:
     """The outcomes enter the scores; if they contradict the task that was examined, that one's leave them."""
     standing = state.standings.setdefault(task.subject, Standing())
     work = work_of(task, verdict)
-    looked_at = next((old for old in reversed(standing.works) if old.task == task.looks_at), None)
+    earlier = reversed(standing.works) if task.looks_at else ()
+    looked_at = next((old for old in earlier if old.task == task.looks_at), None)
     if looked_at and differ(looked_at, work, task.outcome_tolerance):
         standing.superseded.add(looked_at.task)
         state.history = digest("peerboard/superseded/1", state.history, looked_at.task, task.id)

@@ -76,21 +76,16 @@ class Verdict(Struct, frozen=True, gc=False):
 
 
 class _Paper(Struct, frozen=True, gc=False):
-    """A valid result of one rank."""
+    """A valid result of one rank. Of a failure, the last three are empty."""
 
     rank: int
     account: bytes
     commitment: bytes
     saw: tuple[bytes, ...]
-    result: TaskResult
-
-    @property
-    def outcomes(self) -> tuple[int, ...]:
-        return self.result.outcomes or ()
-
-    @property
-    def near_ties(self) -> bytes:
-        return self.result.near_ties or b""
+    failure: Failure | None
+    outcomes: tuple[int, ...]
+    near_ties: bytes
+    fingerprint: bytes
 
 
 def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) -> Verdict:
@@ -103,8 +98,8 @@ def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) 
         return Verdict(Event.CLOSED_SHORT, valid_accounts, counted_accounts)
     if failure := _common_failure(counted):
         return Verdict(Event.CLOSED_FAILED, valid_accounts, counted_accounts, failure=failure)
-    evaluated = [paper for paper in witnessed if paper.result.failure is None]
-    fingerprints = Agreement([paper.result.fingerprint or b"" for paper in evaluated], task.tolerance)
+    evaluated = [paper for paper in witnessed if paper.failure is None]
+    fingerprints = Agreement([paper.fingerprint for paper in evaluated], task.tolerance)
     largest = fingerprints.largest(sum(paper.rank < task.assigned for paper in evaluated))
     agreeing = _followers(task, [evaluated[index] for index in largest])
     enough = len(agreeing) >= task.quorum and 2 * len(agreeing) > len(counted)
@@ -113,11 +108,9 @@ def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) 
         return Verdict(Event.CLOSED_SPLIT, valid_accounts, counted_accounts, _accounts(agreeing))
     medians = _medians(agreeing)
     members = [index for index in largest if evaluated[index] in agreeing]
-    spares = [
-        paper
-        for index, paper in enumerate(evaluated)
-        if paper.rank >= task.assigned and fingerprints.joins(index, members) and _follows(task, paper, medians, firm)
-    ]
+    beside = [index for index, paper in enumerate(evaluated) if paper.rank >= task.assigned]
+    joining = [evaluated[index] for index in fingerprints.joining(beside, members)]
+    spares = [paper for paper in joining if _follows(task, paper, medians, firm)]
     return Verdict(
         Event.CLOSED_DONE,
         valid_accounts,
@@ -156,31 +149,22 @@ def lower_median(values: Iterable[int]) -> int:
 
 def is_consistent(task: Task, result: TaskResult) -> bool:
     """Rule 1's last part: a typed failure alone, or the right questions with counts that fit together."""
-    rest = (
-        result.questions,
-        result.outcomes,
-        result.total,
-        result.margins,
-        result.near_ties,
-        result.fingerprint,
-        result.stops,
-        result.findings,
-    )
+    outcomes, margins, near_ties, fingerprint = result.outcomes, result.margins, result.near_ties, result.fingerprint
     if result.failure is not None:
-        return rest == (None,) * len(rest)
-    if None in rest[:6] or result.transcript is None:
+        said = (result.questions, outcomes, result.total, margins, near_ties, fingerprint, result.stops)
+        return said == (None,) * len(said) and result.findings is None
+    if outcomes is None or margins is None or near_ties is None or fingerprint is None or result.transcript is None:
         return False
-    outcomes, near_ties = result.outcomes or (), result.near_ties or b""
     count = len(task.questions)
     padding = -count % 8
     return (
         result.questions == task.questions_digest
         and len(outcomes) == count
         and sum(outcomes) == result.total
-        and len(result.margins or ()) == count
+        and len(margins) == count
         and len(near_ties) * 8 == count + padding
         and (near_ties[-1] & ((1 << padding) - 1)) == 0
-        and len(result.fingerprint or b"") == count * BYTES_PER_QUESTION
+        and len(fingerprint) == count * BYTES_PER_QUESTION
         and (result.stops is None or (len(result.stops) == count and max(result.stops, default=0) <= max(Stop)))
         and (result.findings is None or _fit(task, result.findings))
     )
@@ -202,8 +186,10 @@ def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:
             continue
         (committed,), revealed = said.commitments, said.results[0]
         opens = revealed.commitment == committed.id and revealed.digest == committed.digest
-        if opens and is_consistent(task, revealed.result):
-            papers.append(_Paper(rank, account, committed.id, revealed.saw, revealed.result))
+        result = revealed.result
+        if opens and is_consistent(task, result):
+            evaluated = result.outcomes or (), result.near_ties or b"", result.fingerprint or b""
+            papers.append(_Paper(rank, account, committed.id, revealed.saw, result.failure, *evaluated))
     return papers
 
 
@@ -213,7 +199,7 @@ def _witnessed(task: Task, papers: list[_Paper]) -> list[_Paper]:
     for paper in papers:
         starts[paper.rank] = paper.commitment[:SEEN_BYTES]
     everything = tuple(starts)
-    witnesses = [sum(paper.saw == everything for paper in papers)] * len(starts)
+    witnesses = [[paper.saw for paper in papers].count(everything)] * len(starts)
     for paper in papers:
         if paper.saw != everything:
             seen = [saw == start for saw, start in zip(paper.saw, starts, strict=False)]
@@ -223,7 +209,7 @@ def _witnessed(task: Task, papers: list[_Paper]) -> list[_Paper]:
 
 
 def _common_failure(counted: list[_Paper]) -> Failure | None:
-    failures = [paper.result.failure for paper in counted if paper.result.failure is not None]
+    failures = [paper.failure for paper in counted if paper.failure is not None]
     if not failures:
         return None
     for failure in Failure:
@@ -267,13 +253,16 @@ def _medians(papers: list[_Paper]) -> tuple[int, ...]:
 
 
 def _close_together(firm: list[int], agreeing: list[_Paper], dispersion: int) -> bool:
-    sums = {sum(outcomes[question] for question in firm) for outcomes in {paper.outcomes for paper in agreeing}}
+    different = {paper.outcomes for paper in agreeing}
+    if len(different) == 1:
+        return True
+    sums = [sum(outcomes[question] for question in firm) for outcomes in different]
     return max(sums) - min(sums) <= dispersion * len(firm)
 
 
 def _accounts(papers: Iterable[_Paper]) -> tuple[bytes, ...]:
     """In the order of ranks, in which papers always come."""
-    return tuple(paper.account for paper in papers)
+    return tuple([paper.account for paper in papers])
 
 
 def merge(parts: Iterable[Mapping[bytes, Statements]]) -> dict[bytes, Statements]:

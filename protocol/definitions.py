@@ -158,7 +158,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def total_bytes(self) -> int:
         """Size of all files together."""
-        return sum(file.size for file in self.files)
+        return self.base.size + sum([adapter.file.size for adapter in self.adapters])
 
     @property
     def files(self) -> tuple[HubFile, ...]:

@@ -7,6 +7,7 @@ They take at most a tenth of an epoch's tasks; what finds no room waits for the 
 longer at hand.
 """
 
+import itertools
 from collections.abc import Mapping, Set
 
 from protocol import pools
@@ -44,12 +45,11 @@ def appeal(state: State, envelope: Envelope, message: Appeal) -> Rejection | Non
 def draw_audits(state: State, beacon: bytes) -> None:
     """Choose from what this mark made DONE, by its beacon."""
     threshold = (state.parameters.audit_share << 256) // 1000
-    for finals in state.verdicts:
-        for final in finals:
-            fresh = final.closed_by == state.marks and final.purpose is Purpose.REGULAR
-            drawn = as_number(digest("peerboard/audit/1", beacon, final.task)) < threshold if fresh else False
-            if drawn and final.state is TaskState.DONE:
-                _add(state, Pending(Purpose.AUDIT, final.task))
+    fresh = [finals for finals in state.verdicts if finals[0].closed_by == state.marks]
+    for final in itertools.chain.from_iterable(fresh):
+        regular = final.purpose is Purpose.REGULAR and final.state is TaskState.DONE
+        if regular and as_number(digest("peerboard/audit/1", beacon, final.task)) < threshold:
+            _add(state, Pending(Purpose.AUDIT, final.task))
 
 
 def take_pending(state: State, offers: pools.Offers, bases: Mapping[bytes, int]) -> tuple[Examination, ...]:

@@ -47,7 +47,8 @@ class Gathering:
             said = self.statements.setdefault(task, {})
             known = said.get(account, NOTHING)
             if len(known.commitments) < MOST_PER_ACCOUNT:
-                said[account] = Statements(known.commitments | committed, known.results)
+                both = known.commitments | committed if known.commitments else committed
+                said[account] = Statements(both, known.results)
         return None
 
     def add_result(self, envelope: Envelope, account: bytes, message: Result) -> Rejection | None:

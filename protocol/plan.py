@@ -145,7 +145,7 @@ def _ranked(
     behind: Set[bytes] = frozenset(),
 ) -> tuple[bytes, ...]:
     return ranking(
-        (account for account in candidates if account in opening.alive),
+        opening.alive & set(candidates),
         beacon=beacon,
         model=model,
         purpose=purpose,

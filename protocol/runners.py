@@ -33,8 +33,9 @@ def ranking(
     in this order is asked, and with `one_unattested` likewise of all accounts without attestation.
     """
     number = digests_of("peerboard/rank/1", beacon, model, purpose)
-    order = sorted((account for account in set(candidates) if account not in excluded), key=number)
-    order.sort(key=lambda account: (account in set_back, account in behind))
+    order = sorted(set(candidates) - excluded, key=number)
+    order.sort(key=behind.__contains__)
+    order.sort(key=set_back.__contains__)
     if not persons and not one_unattested:
         return tuple(order)
     first: dict[bytes | None, bytes] = {}

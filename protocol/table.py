@@ -17,6 +17,7 @@ V = TypeVar("V")
 D = TypeVar("D")
 BUCKETS = 256
 EMPTY = hashlib.sha256().digest()
+PAIR = cbor.head(cbor.ARRAY, 2)
 
 
 class Table(MutableMapping[K, V]):
@@ -66,7 +67,7 @@ class Table(MutableMapping[K, V]):
             place = hashlib.sha256(name).digest()[0]
             touched.add(place)
             if key in self._records:
-                self._leaves[place][name] = hashlib.sha256(cbor.encode((key, self._records[key]))).digest()
+                self._leaves[place][name] = hashlib.sha256(PAIR + name + cbor.encode(self._records[key])).digest()
             else:
                 self._leaves[place].pop(name, None)
         for place in touched:

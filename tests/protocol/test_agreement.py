@@ -60,10 +60,15 @@ def test_the_largest_set_is_the_definitions(found: list[bytes], tolerance: int) 
     expected = by_definition(vectors, tolerance)
     agreement = Agreement(found, tolerance)
     assert agreement.largest(len(found)) == expected
-    for index in range(len(found)):
-        if expected and index not in expected:
-            every = all(fingerprint.agree(vectors[index], vectors[member], tolerance) for member in expected)
-            assert agreement.joins(index, expected) == every
+    others = [index for index in range(len(found)) if index not in expected]
+    joining = [
+        index
+        for index in others
+        if all(fingerprint.agree(vectors[index], vectors[member], tolerance) for member in expected)
+    ]
+    if expected:
+        assert agreement.joining(others, expected) == joining
+        assert agreement.joining(joining, expected) == joining
 
 
 @given(fingerprints(), st.sampled_from([8, 55]), st.data())
