@@ -94,13 +94,14 @@ class Core:
     async def _ask_for_marks(self) -> None:
         """Ask peers for the epoch's mark while it is due: gossip of its checkpoint may be slow, or lost."""
         choice = Random(self.network.peer)  # noqa: S311  only spreads load
+        epoch = max(0, self.timetable.epoch_at(self.clock.now()))  # its mark may have passed by already
         while True:
-            epoch = self.timetable.epoch_at(self.clock.now()) + 1
             await self.clock.sleep_until(self.timetable.start(epoch) + ASK_SECONDS)
             while self._lacks_mark(epoch) and self.clock.now() < self.timetable.leaderless_at(epoch):
                 if peers := self.network.peers():
                     await self.log_reader.catch_up(choice.choice(peers).peer)
                 await trio.sleep(ASK_SECONDS)
+            epoch = max(epoch, self.timetable.epoch_at(self.clock.now())) + 1
 
     def _lacks_mark(self, epoch: int) -> bool:
         marked = self.replica.marked_epoch

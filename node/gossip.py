@@ -1,7 +1,8 @@
 """Spreading envelopes: stateless validity decides what is relayed, everything else what is kept.
 
 A message that is not a valid envelope of this network is refused and held against the peer that sent it. A valid one
-is relayed whatever this node thinks of it, then stored and taken into the replica.
+is relayed whatever this node thinks of it, then stored and taken into the replica. Of one author, and of all
+strangers together, only so much is taken at a time (`node.allowances`): that is held against nobody who relays it.
 """
 
 from collections import OrderedDict
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
+from node.allowances import AuthorAllowances
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
 from node.network import Gossip, Network
@@ -37,6 +39,7 @@ class Gossiper:
         self._clock = clock
         self._bulletin = bulletin
         self._topic = envelopes_topic(replica.genesis.id)
+        self._allowances = AuthorAllowances(replica.knows)
         self._opened: OrderedDict[bytes, Envelope] = OrderedDict()
         self.arrived: dict[bytes, float] = {}
         """When what the replica holds came in, Unix time; unknown for what a store brought back."""
@@ -45,7 +48,7 @@ class Gossiper:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take in what arrives, in batches, until cancelled."""
-        async with self._network.subscribe(self._topic, self._is_valid) as channel:
+        async with self._network.subscribe(self._topic, self._is_valid, admit=self._admits) as channel:
             task_status.started()
             async for first in channel:
                 batch = [first, *_waiting(channel, BATCH)]
@@ -71,6 +74,10 @@ class Gossiper:
         await self.take([envelope])
         self.on_publish(envelope)
         await self._network.publish(self._topic, envelope.data)
+
+    def _admits(self, data: bytes) -> bool:
+        """Whether the author of a valid envelope may say so much; the rest comes by reconciliation, if at all."""
+        return self._allowances.spend(self._open(data).signer, len(data))
 
     def _is_valid(self, data: bytes) -> bool:
         try:

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 
 import node.hardening_import  # noqa: F401  comes before libp2p
+from node.allowances import NEIGHBOUR, Allowance
 
 # isort: split
 from libp2p.peer.id import ID
@@ -29,8 +30,6 @@ DEGREE, DEGREE_LOW, DEGREE_HIGH = 8, 6, 64
 LAZY_PEERS, LAZY_SHARE = 6, 0.25
 IDS_PER_REQUEST = 512
 BACK_OFF_MAXIMUM = 300
-RATE_MESSAGES, BURST_MESSAGES = 100.0, 400.0
-RATE_BYTES, BURST_BYTES = 512 * 1024.0, 4 * 1024 * 1024.0
 
 
 def content_id(message: Any) -> bytes:
@@ -115,25 +114,6 @@ class ContentCache(MessageCache):  # type: ignore[misc]
         self._takers = {identity: takers for identity, takers in self._takers.items() if identity in self.msgs}
 
 
-class _Allowance:
-    """Token buckets for one neighbour: messages and bytes."""
-
-    def __init__(self) -> None:
-        self._messages, self._bytes = BURST_MESSAGES, BURST_BYTES
-        self._at = trio.current_time()
-
-    def spend(self, size: int) -> bool:
-        now = trio.current_time()
-        passed, self._at = now - self._at, now
-        self._messages = min(BURST_MESSAGES, self._messages + passed * RATE_MESSAGES)
-        self._bytes = min(BURST_BYTES, self._bytes + passed * RATE_BYTES)
-        if self._messages < 1 or self._bytes < size:
-            return False
-        self._messages -= 1
-        self._bytes -= size
-        return True
-
-
 def score_parameters() -> ScoreParams:
     """Scoring that punishes: invalid messages and floods lead to silence within seconds and are forgiven in a minute.
 
@@ -177,7 +157,7 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         )
         self.mcache = ContentCache()
         self.dropped = 0
-        self._allowances: dict[ID, _Allowance] = {}
+        self._allowances: dict[ID, Allowance] = {}
 
     def admits(self, forwarder: ID, topic: str, size: int) -> bool:
         """Whether a message from this neighbour may cost anything now.
@@ -188,7 +168,7 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         """
         if not self.scorer.allow_publish(forwarder, [topic]):
             return False
-        if self._allowances.setdefault(forwarder, _Allowance()).spend(size):
+        if self._allowances.setdefault(forwarder, Allowance(NEIGHBOUR)).spend(size):
             return True
         self.scorer.penalize_behavior(forwarder, 1.0)
         return False

@@ -3,6 +3,7 @@
 `docs/upstream.md` has each as a report.
 """
 
+import enum
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +31,16 @@ OUTBOUND_FRAMES = 1024
 SUBSCRIPTIONS_PER_PEER = 64
 TOPIC_LENGTH = 256
 
-Accept = Callable[[str, bytes, ID], bool]
+
+class Verdict(enum.Enum):
+    """What becomes of a new message: relayed; held against its forwarder; or neither."""
+
+    ACCEPTED = enum.auto()
+    REFUSED = enum.auto()
+    IGNORED = enum.auto()
+
+
+Judge = Callable[[str, bytes, ID], Verdict]
 
 
 class MalformedFrame(Exception):
@@ -82,7 +92,7 @@ class FrameReader:
 class GuardedPubsub(Pubsub):  # type: ignore[misc]
     """Publish and subscribe that survives its neighbours.
 
-    `accept(topic, data, forwarder)` is asked once for each new message on a subscribed topic: True relays it.
+    `judge(topic, data, forwarder)` is asked once for each new message on a subscribed topic.
     `heard()` is called when a peer subscribes or becomes writable.
     """
 
@@ -94,7 +104,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         host: Any,
         router: GuardedGossip,
         *,
-        accept: Accept,
+        judge: Judge,
         heard: Callable[[], None],
         message_maximum: int,
         remembered_seconds: float,
@@ -110,7 +120,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         )
         self.seen_messages.stop()
         self.seen_messages = Remembered(remembered_seconds)
-        self._accept = accept
+        self._judge = judge
         self._heard = heard
         self._message_maximum = message_maximum
 
@@ -166,10 +176,11 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             return
         # Only now: a copy with a bad signature must not suppress the good one. A refusal is for the content alone.
         self.seen_messages.add(identity)
-        if self._accept(topic, bytes(msg.data), msg_forwarder):
+        verdict = self._judge(topic, bytes(msg.data), msg_forwarder)
+        if verdict is Verdict.ACCEPTED:
             self.router.scorer.on_first_delivery(msg_forwarder, topic)
             self.router.relay(msg, forwarder=msg_forwarder)
-        else:
+        elif verdict is Verdict.REFUSED:
             self.router.scorer.on_invalid_message(msg_forwarder, topic)
         await trio.lowlevel.checkpoint()
 

@@ -16,7 +16,7 @@ from node.circuit_wire import CircuitFailed
 from node.circuits import Circuits
 
 # Before the first import of libp2p, which it mends.
-from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, forget_failed_dial
+from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, Verdict, forget_failed_dial
 from node.libp2p_host import (
     DIAL_SECONDS,
     CannotListen,
@@ -36,6 +36,7 @@ from node.network import (
     REMEMBERED_SECONDS,
     REQUEST_SECONDS,
     SUBSCRIPTION_QUEUE,
+    Admission,
     Gossip,
     Handler,
     Peer,
@@ -45,6 +46,7 @@ from node.network import (
     Traffic,
     Unreachable,
     Validator,
+    anybody,
 )
 from node.reach import Reach
 from node.relay_service import RelayService
@@ -101,6 +103,7 @@ async def open_libp2p_network(
 
 class _Topic(Struct):
     validate: Validator
+    admit: Admission
     mailbox: Mailbox[Gossip]
 
 
@@ -131,7 +134,7 @@ class Libp2pNetwork:
         self.pubsub = GuardedPubsub(
             host,
             GuardedGossip(),
-            accept=self._accept,
+            judge=self._judge,
             heard=self._changed,
             message_maximum=MESSAGE_MAXIMUM,
             remembered_seconds=REMEMBERED_SECONDS,
@@ -176,13 +179,13 @@ class Libp2pNetwork:
 
     @asynccontextmanager
     async def subscribe(
-        self, topic: str, validate: Validator, *, queue: int = SUBSCRIPTION_QUEUE
+        self, topic: str, validate: Validator, *, admit: Admission = anybody, queue: int = SUBSCRIPTION_QUEUE
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Gossip]]:
         """See `Network.subscribe`."""
         if topic in self._topics:
             raise ValueError(f"{topic} has a subscriber already")
         with Mailbox[Gossip](queue) as mailbox:
-            self._topics[topic] = _Topic(validate, mailbox)
+            self._topics[topic] = _Topic(validate, admit, mailbox)
             try:
                 await self.pubsub.subscribe(topic)
                 yield mailbox.channel
@@ -363,21 +366,24 @@ class Libp2pNetwork:
         self._change.set()
         self._change = trio.Event()
 
-    def _accept(self, topic: str, data: bytes, forwarder: ID) -> bool:
+    def _judge(self, topic: str, data: bytes, forwarder: ID) -> Verdict:
         joined = self._topics.get(topic)
         if joined is None:
-            return False
+            return Verdict.IGNORED
         try:
             valid = joined.validate(data)
         except Exception:
             log.exception("a validator failed; the message is rejected", topic=topic)
             valid = False
-        if valid:
-            self._counts["delivered"] += 1
-            joined.mailbox.put(Gossip(data, str(forwarder)))
-        else:
+        if not valid:
             self._counts["rejected"] += 1
-        return valid
+            return Verdict.REFUSED
+        if not joined.admit(data):
+            self._counts["ignored"] += 1
+            return Verdict.IGNORED
+        self._counts["delivered"] += 1
+        joined.mailbox.put(Gossip(data, str(forwarder)))
+        return Verdict.ACCEPTED
 
 
 async def _located(address: str) -> PeerInfo:

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 import trio
 
+from node.allowances import Pace
 from node.framing import TooLong, read_body, write_body, write_refusal
 
 # Before the first import of libp2p, which it mends.
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 READ_SECONDS = 10.0
 SERVE_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
+REQUESTS_A_SECOND, REQUESTS_AT_ONCE = 50.0, 500.0
+"""How often one peer is answered. Who asks more often waits, in its own places: others are answered meanwhile."""
 
 
 class Requests:
@@ -41,6 +44,8 @@ class Requests:
         self._connected = connected
         self._protocols: set[str] = set()
         self._handling: Counter[str] = Counter()
+        self._running = 0
+        self._paces: dict[str, Pace] = {}
         self._limits: dict[str, trio.CapacityLimiter] = {}
 
     async def ask(self, peer: str, protocol: str, body: bytes, seconds: float) -> bytes:
@@ -65,6 +70,7 @@ class Requests:
 
     def forget(self, peer: str) -> None:
         """A peer left."""
+        self._paces.pop(peer, None)
         limit = self._limits.get(peer)
         if limit is not None and not limit.borrowed_tokens:
             del self._limits[peer]
@@ -97,13 +103,14 @@ class Requests:
     async def _handle(self, stream: Any, protocol: str, handler: Handler) -> None:
         """Answer on one inbound stream; whatever goes wrong ends that stream and no more."""
         peer = str(stream.muxed_conn.peer_id)
-        if self._handling[peer] >= REQUESTS_PER_PEER or self._handling.total() >= HANDLERS:
+        if self._handling[peer] >= REQUESTS_PER_PEER:
             await _reset(stream)
             return
         self._handling[peer] += 1
         try:
             with trio.fail_after(SERVE_SECONDS):
-                await self._answer(stream, peer, handler)
+                await self._paces.setdefault(peer, Pace(REQUESTS_A_SECOND, REQUESTS_AT_ONCE)).keep()
+                await self._answer_if_free(stream, peer, handler)
         except Exception as error:
             log.warning("a request was not answered", peer=peer, protocol=protocol, error=repr(error))
             await _reset(stream)
@@ -114,6 +121,16 @@ class Requests:
             self._handling[peer] -= 1
             if not self._handling[peer]:
                 del self._handling[peer]
+
+    async def _answer_if_free(self, stream: Any, peer: str, handler: Handler) -> None:
+        if self._running >= HANDLERS:
+            await _reset(stream)
+            return
+        self._running += 1
+        try:
+            await self._answer(stream, peer, handler)
+        finally:
+            self._running -= 1
 
     async def _answer(self, stream: Any, peer: str, handler: Handler) -> None:
         with trio.fail_after(READ_SECONDS):

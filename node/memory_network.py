@@ -25,6 +25,7 @@ from node.network import (
     REMEMBERED_SECONDS,
     REQUEST_SECONDS,
     SUBSCRIPTION_QUEUE,
+    Admission,
     Gossip,
     Handler,
     Peer,
@@ -34,6 +35,7 @@ from node.network import (
     Traffic,
     Unreachable,
     Validator,
+    anybody,
 )
 from node.reach import Reach
 from node.ungrouped import ungrouped
@@ -162,6 +164,7 @@ class MemoryHub:
 
 class _Topic(Struct):
     validate: Validator
+    admit: Admission
     mailbox: Mailbox[Gossip]
 
 
@@ -208,13 +211,13 @@ class MemoryNetwork:
 
     @asynccontextmanager
     async def subscribe(
-        self, topic: str, validate: Validator, *, queue: int = SUBSCRIPTION_QUEUE
+        self, topic: str, validate: Validator, *, admit: Admission = anybody, queue: int = SUBSCRIPTION_QUEUE
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Gossip]]:
         """See `Network.subscribe`."""
         if topic in self._topics:
             raise ValueError(f"{topic} has a subscriber already")
         with Mailbox[Gossip](queue) as mailbox:
-            self._topics[topic] = _Topic(validate, mailbox)
+            self._topics[topic] = _Topic(validate, admit, mailbox)
             self._hub.announce()
             try:
                 yield mailbox.channel
@@ -398,6 +401,9 @@ class MemoryNetwork:
             valid = False
         if not valid:
             self._counts["rejected"] += 1
+            return
+        if not joined.admit(data):
+            self._counts["ignored"] += 1
             return
         self._counts["delivered"] += 1
         joined.mailbox.put(Gossip(data, sender))

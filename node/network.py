@@ -27,7 +27,13 @@ CHANGE_QUEUE = 1024
 REMEMBERED_SECONDS = 120
 
 Validator = Callable[[bytes], bool]
+Admission = Callable[[bytes], bool]
 Handler = Callable[[str, bytes], Awaitable[bytes]]
+
+
+def anybody(data: bytes) -> bool:
+    """Admits every message."""
+    return True
 
 
 class Gossip(Struct, frozen=True):
@@ -62,7 +68,10 @@ class PeerChange(Struct, frozen=True):
 
 
 class Traffic(Struct, frozen=True):
-    """What went through since the start. `dropped`: messages that a subscriber was too slow to take."""
+    """What went through since the start. `dropped`: messages that a subscriber was too slow to take.
+
+    `ignored`: valid messages that were not admitted.
+    """
 
     published: int
     delivered: int
@@ -70,6 +79,7 @@ class Traffic(Struct, frozen=True):
     dropped: int
     requested: int
     served: int
+    ignored: int
 
 
 class Reason(enum.StrEnum):
@@ -123,12 +133,13 @@ class Network(Protocol):
         ...
 
     def subscribe(
-        self, topic: str, validate: Validator, *, queue: int = SUBSCRIPTION_QUEUE
+        self, topic: str, validate: Validator, *, admit: Admission = anybody, queue: int = SUBSCRIPTION_QUEUE
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Gossip]]:
         """Join a topic: take part in relaying it, and receive each message once.
 
         `validate` must be stateless and cheap: False (or an exception) rejects the message, which is then
-        neither delivered nor relayed and counts against the peer that sent it. At most `queue` messages
+        neither delivered nor relayed and counts against the peer that sent it. What is valid and
+        `admit` refuses is neither delivered nor relayed, and held against nobody. At most `queue` messages
         wait; beyond that the oldest is dropped and counted. One subscriber a topic: a second one is a
         ValueError. The channel ends when the context does.
         """
@@ -211,7 +222,8 @@ class Network(Protocol):
         """Answer requests: `handler(peer, body)` returns the response.
 
         An exception in the handler resets the stream and is logged, never more. At most `REQUESTS_PER_PEER`
-        run for one peer and `HANDLERS` in all; what comes beyond is reset. ValueError if the protocol is
+        run for one peer and `HANDLERS` in all; what comes beyond is reset. Over libp2p a peer that asks all the
+        time is answered ever later. ValueError if the protocol is
         served already.
         """
         ...

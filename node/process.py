@@ -1,6 +1,7 @@
 """What every daemon process does around its services: its home's lock, its log file, its control API, its end."""
 
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -43,6 +44,21 @@ def hold(home: Home) -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         yield
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Keep the garbage collector off what is loaded by now, and off everything at the end.
+
+    Before it ends the interpreter looks through all modules for garbage: a third of a second on a free core, several
+    seconds on a busy one, of the five in which a daemon stops.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.freeze()
 
 
 def log_to(file: Path) -> None:

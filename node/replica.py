@@ -25,6 +25,9 @@ EPOCHS_HELD = 2
 MOST_HELD = 100_000
 MOST_OF_AUTHOR = 2_000
 MOST_OF_STRANGER = 16
+MOST_OF_STRANGERS = 5_000
+STRANGERS_BYTES = 16 << 20
+HELD_BYTES = 256 << 20
 TIMELESS = 2**63 - 1
 """The epoch under which envelopes that belong to none are kept and reconciled: later than any other."""
 
@@ -59,6 +62,9 @@ class Replica:
         self.held: dict[bytes, Envelope] = {}
         """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
         self._held_of: Counter[bytes] = Counter()
+        self._held_bytes = self._strangers = self._strangers_bytes = 0
+        self._since: dict[bytes, int] = {}
+        """How many marks there were when what belongs to no epoch was first seen waiting at one."""
         self.logged: set[bytes] = set()
         """Ids of the entries of the log that are also held."""
         self._settled: set[bytes] = set()
@@ -85,6 +91,10 @@ class Replica:
         """The work of an open epoch, None where it is not open."""
         return self.overlay.plan(epoch)
 
+    def knows(self, signer: bytes) -> bool:
+        """Whether the log has an account or a device with this key."""
+        return signer in self.state.devices or signer in self.state.accounts
+
     def take(self, envelope: Envelope) -> bool:
         """Take in an envelope from a peer or from this node; whether it is new."""
         if isinstance(envelope.message, Claim):
@@ -99,7 +109,7 @@ class Replica:
         if not self._has_room(envelope):
             return False
         self.held[envelope.id] = envelope
-        self._held_of[envelope.signer] += 1
+        self._count(envelope)
         self.overlay.add(envelope)
         if isinstance(envelope.message, Commitment | Result):
             self._bulletin.touch(Topic.TASKS)
@@ -122,6 +132,7 @@ class Replica:
                     self.held.setdefault(entry.id, entry)
                 else:
                     self.held.pop(entry.id, None)
+                    self._since.pop(entry.id, None)
                 if epoch_of(entry) == TIMELESS:
                     self._settle(entry.id, void)
             if isinstance(entry.message, Mark) and entry.signer == self.state.log_key:
@@ -148,7 +159,7 @@ class Replica:
 
     def _has_room(self, envelope: Envelope) -> bool:
         """Bounds on what is held: in all, of epochs to come, and of one author, strangers least."""
-        if len(self.held) >= MOST_HELD:
+        if len(self.held) >= MOST_HELD or self._held_bytes + len(envelope.data) > HELD_BYTES:
             return False
         epoch, marked = epoch_of(envelope), self.marked_epoch
         if (
@@ -157,9 +168,21 @@ class Replica:
             and epoch > marked + self.state.genesis.parameters.leaderless_max + 1
         ):
             return False
-        known = envelope.signer in self.state.devices or envelope.signer in self.state.accounts
-        most = MOST_OF_AUTHOR if known else MOST_OF_STRANGER
-        return self._held_of[envelope.signer] < most
+        if self.knows(envelope.signer):
+            return self._held_of[envelope.signer] < MOST_OF_AUTHOR
+        return (
+            self._held_of[envelope.signer] < MOST_OF_STRANGER
+            and self._strangers < MOST_OF_STRANGERS
+            and self._strangers_bytes + len(envelope.data) <= STRANGERS_BYTES
+        )
+
+    def _count(self, envelope: Envelope) -> None:
+        """Count what is held now; from one mark to the next nothing is taken off."""
+        self._held_of[envelope.signer] += 1
+        self._held_bytes += len(envelope.data)
+        if not self.knows(envelope.signer):
+            self._strangers += 1
+            self._strangers_bytes += len(envelope.data)
 
     def _settle(self, entry_id: bytes, void: Rejection | None) -> None:
         self._settled.add(entry_id)
@@ -167,13 +190,23 @@ class Replica:
             self._void.add(entry_id)
 
     def _forget_past(self) -> None:
-        self._held_of = Counter(envelope.signer for envelope in self.held.values())
         self._settled -= self._void
         self._void.clear()
         for key, envelope in tuple(self.held.items()):
-            if self._is_past(envelope):
+            if self._is_past(envelope) or self._is_given_up(envelope):
                 del self.held[key]
+                self._since.pop(key, None)
         self.logged &= self.held.keys()
+        self._held_of.clear()
+        self._held_bytes = self._strangers = self._strangers_bytes = 0
+        for envelope in self.held.values():
+            self._count(envelope)
+
+    def _is_given_up(self, envelope: Envelope) -> bool:
+        """Whether it belongs to no epoch, and the log did not take it while several were opened."""
+        if epoch_of(envelope) != TIMELESS:
+            return False
+        return self.state.marks - self._since.setdefault(envelope.id, self.state.marks) > EPOCHS_HELD
 
     def _announce(self, mark: Mark) -> None:
         for final in self.state.verdicts[-1] if self.state.verdicts else ():

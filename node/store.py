@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import sqlite_utils
 import trio
 
 from node.log_tiles import SCHEMA as TILES
 from node.log_tiles import LogTiles, Proofs
 from node.offload import offload
+from node.sqlite_alone import sqlite_utils
 from protocol.merkle import Frontier
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from node.libp2p_host import CannotListen, parse_place
 from node.libp2p_network import open_libp2p_network
 from node.llama_evaluator import open_llama_evaluator
 from node.peer_key import PeerKeyError, load_peer_key
-from node.process import HomeInUse, hold, log_to
+from node.process import HomeInUse, ending_at_once, hold, log_to
 from node.settings import Settings, SettingsWrong, read_settings
 from node.store import StoreFailed
 from node.supervision import ServiceBroken
@@ -68,7 +68,7 @@ def _run(daemon: Daemon, folder: Path | None, *, exit_with_parent: bool) -> int:
         settings = read_settings(home.settings)
         for place in settings.listen:
             _check_place(home, place)
-        with hold(home):
+        with hold(home), ending_at_once():
             log_to(home.log_file)
             seed = load_peer_key(home.peer_key)
             trio.run(_until_orphaned, daemon, home, settings, genesis, seed, parent)

@@ -261,6 +261,24 @@ async def test_what_a_validator_refuses_is_neither_delivered_nor_relayed(world: 
         assert c.traffic.delivered == 1
 
 
+async def test_what_is_not_admitted_goes_no_further_and_is_held_against_nobody(world: World) -> None:
+    async with (
+        chain(world, "a", "b", "c") as (a, b, c),
+        a.subscribe(TOPIC, anything),
+        b.subscribe(TOPIC, anything, admit=lambda data: not data.startswith(b"much")) as at_b,
+        c.subscribe(TOPIC, anything) as at_c,
+    ):
+        await b.await_audience(TOPIC, 2)
+        await a.await_audience(TOPIC)
+        for number in range(40):  # as many invalid ones would silence their sender
+            await a.publish(TOPIC, b"much %d" % number)
+        await a.publish(TOPIC, b"good")
+        assert await next_message(at_b) == b"good"
+        assert await next_message(at_c) == b"good"
+        assert (b.traffic.ignored, b.traffic.rejected) == (40, 0)
+        assert c.traffic.delivered == 1
+
+
 async def test_publishing_what_the_own_validator_refuses_or_too_much_is_a_mistake(
     world: World,
 ) -> None:

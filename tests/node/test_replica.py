@@ -100,6 +100,43 @@ async def test_what_was_void_may_be_sent_again_after_the_next_mark(replica: Repl
     assert replica.take(stranger)
 
 
+async def test_strangers_share_what_no_stranger_can_take_from_the_others(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.replica.MOST_OF_STRANGERS", 20)
+    replica.extend([delegation()])
+    keys = [PrivateKey(hashlib.sha256(b"%d" % number).digest()) for number in range(30)]
+    taken = [replica.take(seal(key, NETWORK, Profile(0, 1, 1, ("cpu",)))) for key in keys]
+    assert taken == [True] * 20 + [False] * 10
+    assert replica.take(profile(0)), "who is in the log has room all the same"
+    mark(replica, 0)
+    assert not replica.take(seal(keys[-1], NETWORK, Profile(1, 1, 1, ("cpu",)))), "a mark does not forget them"
+    for epoch in range(1, EPOCHS_HELD + 2):
+        mark(replica, epoch)
+    assert replica.take(seal(keys[-1], NETWORK, Profile(EPOCHS_HELD, 1, 1, ("cpu",)))), "until their epoch is past"
+
+
+async def test_bytes_are_bounded_as_well(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(profile(0).data)
+    monkeypatch.setattr("node.replica.STRANGERS_BYTES", 2 * size)
+    assert [replica.take(profile(epoch)) for epoch in range(3)] == [True, True, False]
+    replica.extend([delegation()])
+    assert replica.take(profile(2)), "no stranger any more"
+    monkeypatch.setattr("node.replica.HELD_BYTES", 4 * size)
+    assert [replica.take(profile(epoch)) for epoch in range(3, 6)] == [True, False, False]
+
+
+async def test_what_the_log_does_not_take_is_given_up(replica: Replica) -> None:
+    """A message without an epoch would stay for ever: a stranger's could fill the room."""
+    replica.take(delegation())
+    for epoch in range(EPOCHS_HELD + 1):
+        mark(replica, epoch)
+        assert delegation().id in replica.held
+    mark(replica, EPOCHS_HELD + 1)
+    assert delegation().id not in replica.held
+    assert replica.take(delegation()), "its author may say it again"
+
+
 async def test_claims_are_shown_and_never_held(replica: Replica) -> None:
     replica.extend([delegation(), profile(0)])
     mark(replica, 0)
