@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes]:
-    """Close all open epochs before `opens`, in order; the salts that assigned runners revealed in them.
+    """Close all open epochs before `opens`, in order; the salts that they bring to the next beacon.
 
     A leaderless epoch brings no setback to anyone.
     """
@@ -39,8 +39,8 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
     for epoch in range(opened, last + 1):
         # Made anew where nobody spoke of a leaderless epoch: whether anybody has looked at it must make no difference.
         where = state.gatherings.pop(epoch, None) or _silent(state, epoch)
-        _close(state, where)
-        salts |= {(epoch, account): salt for account, salt in where.salts()}
+        counted = _close(state, where)
+        salts |= {(epoch, account): salt for account, salt in where.salts(counted)}
         if epoch == opened:
             for key in where.unopened():
                 if account := state.accounts.get(key):
@@ -97,14 +97,17 @@ class _Reward:
                 )
 
 
-def _close(state: State, where: Gathering) -> None:
+def _close(state: State, where: Gathering) -> set[bytes]:
+    """Make the verdicts final; the accounts with a result that counts in one of them."""
     finals, entries = [], []
+    counted: set[bytes] = set()
     reward = _Reward()
     for task in where.plan.tasks.values():
         said = where.statements.get(task.id, {})
         verdict = decide(task, said, state.parameters.dispersion)
         final = _final(state, task, verdict, said)
         finals.append(final)
+        counted.update(verdict.counted)
         entries.append(_entry(final, verdict))
         if task.purpose is Purpose.REGULAR:
             state.standings.setdefault(task.subject, Standing()).newest = final.state
@@ -118,6 +121,7 @@ def _close(state: State, where: Gathering) -> None:
     if finals:
         state.verdicts.append(tuple(finals))
         state.recent.update((final.task, final) for final in finals)
+    return counted
 
 
 def _entry(final: Final, verdict: Verdict) -> tuple[object, ...]:

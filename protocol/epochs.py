@@ -27,7 +27,7 @@ def follows(preimage: bytes, last: bytes) -> bool:
 
 
 def marked_beacon(preimage: bytes, salts: Mapping[tuple[int, bytes], bytes]) -> bytes:
-    """Beacon of a marked epoch; `salts` by (epoch, account) of the assigned runners who revealed one."""
+    """Beacon of a marked epoch; `salts` by (epoch, account) of the runners who bring one (see `Gathering.salts`)."""
     revealed = tuple((epoch, account, salts[epoch, account]) for epoch, account in sorted(salts))
     return digest("peerboard/beacon/1", preimage, digest("peerboard/salts/1", revealed))
 

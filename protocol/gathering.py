@@ -5,7 +5,7 @@ at most two different commitments and two different results are kept for a task:
 counts as opened only by a result that is what it committed to: a salt that was chosen later moves no beacon.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 
 from protocol.counting import Committed, Revealed, Statements
@@ -86,14 +86,18 @@ class Gathering:
             if any(commitment not in revealed for commitment in commitments.items()):
                 yield account
 
-    def salts(self) -> Iterator[tuple[bytes, bytes]]:
-        """(account, salt) of the assigned runners who opened what they committed, with one salt."""
-        assigned = {account for task in self.plan.tasks.values() for account in task.ranking[: task.assigned]}
-        for account in sorted(assigned & self.revealed.keys()):
-            opened = self.committed.get(account, {}).items()
-            salts = {salt for commitment, salt in self.revealed[account].items() if commitment in opened}
-            if len(salts) == 1:
-                yield account, salts.pop()
+    def salts(self, counted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """(account, salt) of those with a result that counts who opened all that they committed to, with one salt.
+
+        Others saw the commitment of a result that counts before anything was revealed: nobody chooses a salt when it
+        knows the others'. And nobody chooses between several of its own by what it opens.
+        """
+        for account in sorted(counted):
+            revealed = self.revealed.get(account, {})
+            salts = {revealed.get(commitment) for commitment in self.committed.get(account, {}).items()}
+            salt = salts.pop() if len(salts) == 1 else None
+            if salt is not None:
+                yield account, salt
 
     def close(self, mark: int) -> "ClosedGathering":
         """What has to be kept after the close at this mark: which commitments still wait to be opened."""

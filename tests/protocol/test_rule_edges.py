@@ -127,6 +127,16 @@ def test_a_late_reveal_of_one_of_two_commitments_lifts_nothing(world: World) -> 
     assert world.log(result) is Rejection.VOID_NO_COMMITMENT
 
 
+def test_of_a_result_that_names_a_task_twice_the_first_counts(world: World) -> None:
+    world.mark(0)
+    (mine,), (result,) = world.statements(world.plan(0), ["ada"])
+    (first,), (row,) = result.message.tasks, result.message.saw
+    second = replace(first, failure=Failure.NOT_FINITE)
+    world.log(mine, world.seal("ada", replace(result.message, tasks=(first, second), saw=(row, ()))))
+    (said,) = world.state.gatherings[0].statements[first.task].values()
+    assert [(revealed.result, revealed.saw) for revealed in said.results] == [(first, row)]
+
+
 def test_who_speaks_for_nobody_is_told_so(world: World) -> None:
     world.mark(0)
     (commitment,), (result,) = world.statements(world.plan(0), ["ada"])

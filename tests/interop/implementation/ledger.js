@@ -192,7 +192,7 @@ export class Ledger {
       return { task: id, state, total: found.total, questions: task.questions.length, counted: accounts(found.counted), agreeing: accounts(found.agreeing) }
     })
     if (epoch === this.opening.epoch) this.#noteMissed(said)
-    return { verdicts, salts: this.#salts(tasks, said) }
+    return { verdicts, salts: this.#salts(said, verdicts) }
   }
 
   #statementsOn (id, task, said) {
@@ -256,12 +256,15 @@ export class Ledger {
     return said.filter(({ kind }) => kind === 'result').map((result) => ({ result, commitment: opened(result) })).filter(({ commitment }) => commitment)
   }
 
-  #salts (tasks, said) {
-    const assigned = new Set([...tasks.values()].flatMap((task) => task.ranks.slice(0, task.assigned)))
+  #salts (said, verdicts) {
+    const counted = new Set(verdicts.flatMap((verdict) => verdict.counted))
     const openings = this.#openings(said)
-    return [...assigned].flatMap((account) => {
-      const salts = new Set(openings.filter(({ result }) => result.account === account).map(({ result }) => hex(result.body.salt)))
-      return salts.size === 1 ? [{ account: Buffer.from(account, 'hex'), salt: Buffer.from([...salts][0], 'hex') }] : []
+    return [...counted].flatMap((account) => {
+      const own = openings.filter(({ result }) => result.account === account)
+      const opened = new Set(own.map(({ commitment }) => commitment.id))
+      const isWhole = said.every((one) => one.kind !== 'commitment' || one.account !== account || opened.has(one.id))
+      const salts = new Set(own.map(({ result }) => hex(result.body.salt)))
+      return isWhole && salts.size === 1 ? [{ account: Buffer.from(account, 'hex'), salt: Buffer.from([...salts][0], 'hex') }] : []
     })
   }
 
