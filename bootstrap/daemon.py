@@ -4,17 +4,15 @@ from functools import partial
 
 import trio
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
 
 from bootstrap.chains import Chains
 from bootstrap.log_writer import LogWriter, NotThisLog
 from bootstrap.pages import page_routes
+from bootstrap.publication import Publication, public_routes
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
 from node.control import owner_routes, read_routes, token_required
-from node.core import Core, open_core
+from node.core import open_core
 from node.daemon import OpenNetwork, housekeeping, tell_clock
 from node.home import Home
 from node.identity import KeyFileDamaged, load_key
@@ -48,7 +46,7 @@ async def run_bootstrap(
         neighbourhood = Neighbourhood(network, home, settings, genesis, clock, bulletin)
         observer.watch_neighbours(neighbourhood)
         supervisor = Supervisor(bulletin, home.folder)
-        public = Starlette(routes=[*read_routes(observer), _checkpoint(core), *page_routes()])
+        public = Starlette(routes=[*read_routes(observer), *public_routes(home.public), *page_routes()])
         owner = owner_routes(observer, {"stop": partial(_stop, observer, stop)})
         control = Starlette(routes=[*read_routes(observer), *owner], middleware=[token_required(new_token(home))])
         async with (
@@ -63,6 +61,7 @@ async def run_bootstrap(
                 for name, service in neighbourhood.services:
                     nursery.start_soon(supervisor.keep, name, service)
                 nursery.start_soon(supervisor.keep, "log writer", writer.run)
+                nursery.start_soon(supervisor.keep, "publication", Publication(core, home.public).run)
                 nursery.start_soon(supervisor.keep, "housekeeping", partial(housekeeping, core))
                 bulletin.tell(Level.OK, "READY", f"The board is at {web}.")
                 await stop.wait()
@@ -81,13 +80,6 @@ def _log_keys(home: Home, chain_length: int) -> tuple[PrivateKey, Chains]:
         return load_key(home.log_key), Chains(home.chain_seed, chain_length)
     except (KeyFileDamaged, ValueError, OSError) as error:
         raise NotThisLog(f"The keys of the log in {home.folder} cannot be read: {error}. Restore them.") from None
-
-
-def _checkpoint(core: Core) -> BaseRoute:
-    async def checkpoint(request: Request) -> Response:
-        return PlainTextResponse(core.log_reader.note.decode(), headers={"Cache-Control": "no-cache"})
-
-    return Route("/checkpoint", checkpoint)
 
 
 def _stop(observer: Observer, stop: trio.Event) -> None:

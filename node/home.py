@@ -63,6 +63,11 @@ class Home:
         return self.folder / "witness.key"
 
     @property
+    def public(self) -> Path:
+        """The bootstrap's: the log, the snapshot and the board as files for any web server."""
+        return self.folder / "public"
+
+    @property
     def store(self) -> Path:
         """The SQLite cache."""
         return self.folder / "store.sqlite"

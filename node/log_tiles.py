@@ -51,7 +51,7 @@ class LogTiles:
         query = "SELECT data FROM log WHERE position >= ? AND position < ? ORDER BY position"
         before = (row[0] for row in self._connection.execute(query, (known, start)))
         leaves = [*map(leaf_hash, before), *map(leaf_hash, entries)]
-        grown = grow(self._read, known, leaves)
+        grown = grow(self.read, known, leaves)
         rows = [(tile.level, tile.index, content) for tile, content in grown.items()]
         self._connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", rows)
 
@@ -69,11 +69,12 @@ class LogTiles:
 
     def _tree(self, size: int) -> TreeReader:
         try:
-            return TreeReader(self._read, size)
+            return TreeReader(self.read, size)
         except InvalidTile as error:
             raise ValueError(f"the store holds no tree of {size} leaves: {error}") from None
 
-    def _read(self, tile: Tile) -> bytes:
+    def read(self, tile: Tile) -> bytes:
+        """The hashes of a tile, as many of its width as there are."""
         query = "SELECT hashes FROM tiles WHERE level = ? AND place = ?"
         row = self._connection.execute(query, (tile.level, tile.index)).fetchone()
         return bytes(row[0][: tile.width * HASH_BYTES]) if row else b""

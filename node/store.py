@@ -18,6 +18,7 @@ from node.log_tiles import LogTiles, Proofs
 from node.offload import offload
 from node.sqlite_alone import sqlite_utils
 from protocol.merkle import Frontier
+from protocol.tiles import Tile
 
 T = TypeVar("T")
 
@@ -151,6 +152,10 @@ class Store:
     async def frontier(self, size: int) -> Frontier:
         """The right edge of the log's tree at `size` entries; `ValueError` where it is not kept."""
         return await self._run(lambda: self._tiles.frontier(size))
+
+    async def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile of the log's tree; fewer than its width where they are not kept."""
+        return await self._run(lambda: self._tiles.read(tile))
 
     async def checkpoint(self) -> bytes | None:
         """The newest signed checkpoint, if there is one."""

@@ -99,6 +99,18 @@ def bootstrap_run(home: HomeOption = None, as_json: JsonOption = False, exit_wit
     raise SystemExit(run_bootstrap_daemon(home, exit_with_parent=exit_with_parent))
 
 
+@bootstrap_app.command("export")
+def bootstrap_export(
+    folder: Annotated[Path, typer.Argument(help="Where the public files are to lie.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy what this home's bootstrap publishes, for any web server or mirror."""
+    from peerboard.export import export
+
+    export(home, folder, as_json=as_json)
+
+
 @app.command()
 def status(
     home: HomeOption = None,
@@ -337,6 +349,28 @@ def score(
     from peerboard import local_evaluation
 
     local_evaluation.score(benchmark, outputs, data=data, code_sandbox=code_sandbox, as_json=as_json)
+
+
+@app.command()
+def verify(
+    place: Annotated[
+        str | None, typer.Argument(help="Address of a bootstrap, or a folder with what it publishes.")
+    ] = None,
+    proof: Annotated[
+        Path | None,
+        typer.Option("--proof", help="A board as JSON, a checkpoint, a snapshot's header, a receipt, or evidence."),
+    ] = None,
+    genesis: Annotated[Path | None, typer.Option("--genesis", help="The network's genesis file.")] = None,
+    network: Annotated[str | None, typer.Option("--network", help="The network's id, in hex.")] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute a published board from the log, trusting nobody, and compare."""
+    from peerboard import verification
+
+    if genesis is None and home is not None:
+        genesis = home / "genesis.cbor"
+    raise SystemExit(verification.verify(place, genesis, network, proof, as_json=as_json))
 
 
 for group, name in ((bootstrap_app, "bootstrap"), (key_app, "key"), (config_app, "config")):
