@@ -130,10 +130,13 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
         sequence += 1
         return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode({"sequence": sequence, **data}))
 
+    def status() -> Json:
+        return {**observer.status(), "warnings": observer.warnings()}
+
     async with observer.core.bulletin.watch() as watcher:
         for activity in tuple(observer.core.bulletin.activities):
             yield event("activity", msgspec.to_builtins(activity))
-        yield event("status", observer.status())
+        yield event("status", status())
         yield event("tasks", observer.tasks())
         alive = trio.current_time()
         while True:
@@ -146,7 +149,7 @@ async def _events(observer: Observer) -> AsyncIterator[bytes]:
             if Topic.TASKS in changed:
                 yield event("tasks", observer.tasks())
             if Topic.STATUS in changed or trio.current_time() - alive >= ALIVE_SECONDS:
-                yield event("status", observer.status())
+                yield event("status", status())
                 yield b": alive\n\n"
                 alive = trio.current_time()
 

@@ -278,7 +278,7 @@ def test_long_boards_come_fifty_rows_at_a_time(browse: Browse, server: BoardServ
     expect(page.locator("button.more")).to_have_count(0)
 
 
-def test_the_checkpoint_claims_nothing(browse: Browse) -> None:
+def test_the_checkpoint_claims_nothing(browse: Browse, server: BoardServer) -> None:
     page = browse()
     checkpoint = page.locator("#checkpoint")
     expect(checkpoint).to_contain_text("log 214")
@@ -286,7 +286,8 @@ def test_the_checkpoint_claims_nothing(browse: Browse) -> None:
     expect(checkpoint).to_contain_text("epoch 7")
     expect(checkpoint).to_contain_text("not checked here")
     checkpoint.locator("summary").click()
-    expect(checkpoint.locator("pre")).to_have_text("peerboard leaderboard --json | sha256sum")
+    commands = [f"peerboard verify {server.url}", "peerboard leaderboard --json | sha256sum"]
+    expect(checkpoint.locator("pre")).to_have_text(commands)
     digest = page.evaluate(
         """async () => {
           const bytes = await (await fetch("/v1/leaderboard")).arrayBuffer();

@@ -198,6 +198,36 @@ def test_another_form_of_answer_is_no_crash(browse: Browse, server: BoardServer)
     expect(page.locator("#offline")).to_contain_text("The server's answer has an unknown form; retrying.")
 
 
+def test_warnings_and_witnesses_are_shown(browse: Browse, server: BoardServer) -> None:
+    page = browse()
+    expect(page.locator("#warnings")).to_be_hidden()
+    expect(page.locator("#witnesses")).to_have_count(0)
+    warnings = [
+        {"code": "UNWITNESSED", "severity": "note", "title": "The mark of epoch 7 is unwitnessed", "remedy": "Wait."},
+        {"code": "STALE", "severity": "warn", "title": "The newest mark is 3 epochs old", "remedy": "See peers."},
+        {"code": "FORK", "severity": "fail", "title": "Two <b>histories</b>\u202e", "remedy": "Compare."},
+        {"code": "X", "severity": "other", "title": "of a newer version", "remedy": ""},
+    ]
+    log = {"size": 214, "root": "d6" * 32, "epoch": 7, "age_s": 1.0}
+    below = {"cosigned": 1, "quorum": 3, "of": 4, "witnessed": False}
+    server.push("status", status(log={**log, "witnesses": below}) | {"warnings": warnings})
+    shown = page.locator("#warnings li")
+    expect(shown).to_have_count(3)
+    assert [row.get_attribute("data-code") for row in shown.all()] == ["FORK", "STALE", "UNWITNESSED"]
+    expect(shown.first).to_contain_text("Two <b>histories</b>\ufffd Compare.")
+    expect(page.locator("#announcer")).to_contain_text("histories")
+    expect(page.locator("#witnesses")).to_have_text("unwitnessed: 1 of 4, 3 needed")
+    server.push(
+        "status", status(log={**log, "witnesses": below | {"cosigned": 3, "witnessed": True}}) | {"warnings": []}
+    )
+    expect(page.locator("#witnesses")).to_have_text("witnessed by 3 of 4")
+    expect(page.locator("#warnings")).to_be_hidden()
+    # What stood before the page was opened comes with the first answer.
+    server.answers["/v1/status"] = said("status", status()) | {"warnings": warnings[1:2]}
+    page.reload()
+    expect(page.locator("#warnings li")).to_have_attribute("data-code", "STALE")
+
+
 def test_the_copy_ages(browse: Browse, server: BoardServer) -> None:
     page = browse(clock=True)
     server.stop()

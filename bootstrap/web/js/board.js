@@ -11,12 +11,14 @@ import { countChanges, grouped, matches, sorted, sortName, sortNamed } from "./r
 import { save, saved } from "./saved.js";
 import { boardTable } from "./table.js";
 import { TaskList } from "./tasks.js";
+import { WarningList, witnessesFact } from "./warnings.js";
 import { age, clock, count, duration, plural } from "./words.js";
 
 const place = (id) => document.getElementById(id);
 const announcer = new Announcer(place("announcer"));
 const epochStrip = new EpochStrip(place("epoch"));
 const taskList = new TaskList(place("tasks"), place("task-counts"));
+const warningList = new WarningList(place("warnings"), announcer);
 const activityList = new ActivityList(place("activity"));
 
 const view = {
@@ -27,6 +29,7 @@ const view = {
   failure: "",
   begun: null, // whether an epoch has been opened, null while unknown
   shorter: false,
+  witnesses: null, // of the newest mark
 };
 
 const query = new URLSearchParams(location.search);
@@ -161,6 +164,8 @@ function drawCheckpoint() {
   const words = view.shorter
     ? `! the server now gives a shorter log: ${count(view.newest.answer.checkpoint.size)}`
     : newer ? `newer: epoch ${count(view.newest.answer.data.epoch)}` : null;
+  const witnesses = witnessesFact(view.witnesses);
+  if (witnesses) line[0].querySelector(".unchecked").before(witnesses);
   if (words) line[0].append(element("span", { class: "note" }, words));
 }
 
@@ -171,6 +176,7 @@ async function refetch() {
     if (!Array.isArray(board.body.data.rows)) throw new TypeError("rows");
     view.heardAt = Date.now();
     takeStatus(status.body.data);
+    warningList.take(status.body.warnings);
     taskList.take(tasks.body.data);
     offer({ answer: board.body, digest });
     save(board.body, view.heardAt);
@@ -188,11 +194,17 @@ function takeStatus(status) {
   epochStrip.take(status);
   place("network").textContent = clean(status.network?.name ?? "");
   if (hadBegun !== view.begun) tick();
+  const before = JSON.stringify(view.witnesses);
+  view.witnesses = status.log?.witnesses ?? null;
+  if (JSON.stringify(view.witnesses) !== before) drawCheckpoint();
 }
 
 function takeEvent(name, data) {
-  if (name === "status") takeStatus(data);
-  else if (name === "tasks") taskList.take(data);
+  if (name === "status") {
+    takeStatus(data);
+    if (Array.isArray(data.warnings)) warningList.take(data.warnings);
+  }
+  if (name === "tasks") taskList.take(data);
   else if (name === "activity") activityList.take(data);
   else if (name === "board") connection.refetchSoon();
 }

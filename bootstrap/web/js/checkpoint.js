@@ -3,6 +3,7 @@
 import { element } from "./element.js";
 import { count, short } from "./words.js";
 
+const VERIFY = `peerboard verify ${location.origin}`;
 const COMMAND = "peerboard leaderboard --json | sha256sum";
 
 /** Content for the checkpoint's place. `digest`: SHA-256 of the answer's bytes in hex, or null. */
@@ -20,7 +21,9 @@ export function checkpointLine(answer, digest) {
     : element("p", {}, "The bytes that this page was given have the SHA-256 ", element("code", { class: "digest" }, digest));
   const how = element("details", {},
     element("summary", {}, "How to check"),
-    element("p", {}, "This page shows what this server says and cannot vouch for it. Your own node computes the board from the signed log:"),
+    element("p", {}, "This page shows what this server says and cannot vouch for it. Recompute the board from the signed log, on a machine of yours:"),
+    element("pre", {}, element("code", {}, VERIFY)),
+    element("p", {}, "A node of yours computes the same board:"),
     element("pre", {}, element("code", {}, COMMAND)),
     sum,
     element("p", {}, "At the same log both are the same. Root in full: ", element("code", { class: "digest" }, root ?? "–")),
