@@ -26,10 +26,12 @@ from msgspec import Struct
 from eval import scorers
 from eval.base import Base
 from eval.benchmarks import QuestionSet, find
+from eval.choices import continuation_tokens
 from eval.evaluation import NEAR_TIE_CHOICE, NEAR_TIE_TOKEN, evaluate
 from eval.header import read_header
 from eval.job import Job, Outcome
 from eval.likeness import measures
+from eval.model import LoadedModel
 from eval.modes import FAST, REPRODUCIBLE
 from eval.scoring import data_folder
 from eval.transcripts import Transcript
@@ -100,11 +102,12 @@ def _ask_harness(chosen: argparse.Namespace) -> None:
 def _compare(name: str, base: Base, chosen: argparse.Namespace) -> Compared:
     lines = [json.loads(line) for line in (chosen.work / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     questions = find(name).load(chosen.data)
+    asked = _places(lines, questions)
     job = Job(
         str(chosen.work / "model.gguf"),
         bytes(32),
         name,
-        tuple(range(len(lines))),
+        asked,
         threads=chosen.threads,
         keep_transcripts=True,
         mode=chosen.mode,
@@ -112,16 +115,23 @@ def _compare(name: str, base: Base, chosen: argparse.Namespace) -> Compared:
     outcome: Outcome = evaluate(job, base, questions, lambda _: None)
     found = Compared(name, len(lines), explained=Counter(), unexplained=[])
     one: Callable[..., Iterator[str]] = _texts if "generated" in lines[0] else _choices
-    for index, (line, ours) in enumerate(zip(lines, outcome.transcripts, strict=True)):
-        if line["question"] != questions.item(index).question:
-            found.unexplained.append(f"{name} {index}: it is another question")
+    for line, ours in zip(lines, outcome.transcripts, strict=True):
+        index = ours.question
         same = line_prompts(line) == {ours.prompt}
         found.prompts += same
         if not same:
             found.unexplained.append(f"{name} {index}: the prompt's tokens differ")
-        for fault in one(found, line, ours, questions):
+        for fault in one(found, line, ours, questions, base.outline):
             found.unexplained.append(f"{name} {index}: {fault}")
     return found
+
+
+def _places(lines: list[Line], questions: QuestionSet) -> tuple[int, ...]:
+    """Where the harness's questions are in the pinned order, which is not the order of every file."""
+    found: dict[str, list[int]] = {}
+    for place, item in enumerate(questions.items):
+        found.setdefault(item.question.strip(), []).append(place)
+    return tuple(found[line["question"].strip()].pop(0) for line in lines)
 
 
 def line_prompts(line: Line) -> set[tuple[int, ...]]:
@@ -129,7 +139,7 @@ def line_prompts(line: Line) -> set[tuple[int, ...]]:
     return {tuple(each["prompt"]) for each in line.get("choices", [line])}
 
 
-def _texts(found: Compared, line: Line, ours: Transcript, questions: QuestionSet) -> Iterator[str]:
+def _texts(found: Compared, line: Line, ours: Transcript, questions: QuestionSet, _model: LoadedModel) -> Iterator[str]:
     """What a generation differs in and nothing explains."""
     theirs = tuple(line["generated"])
     both = min(len(theirs), len(ours.generated))
@@ -165,17 +175,24 @@ def _texts(found: Compared, line: Line, ours: Transcript, questions: QuestionSet
     found.explained["text"] += differs and not same
 
 
-def _choices(found: Compared, line: Line, ours: Transcript, questions: QuestionSet) -> Iterator[str]:
+def _choices(
+    found: Compared, line: Line, ours: Transcript, questions: QuestionSet, model: LoadedModel
+) -> Iterator[str]:
     """What a question with choices differs in and nothing explains."""
     sums = [value / 1000 for value in ours.sums]
     theirs = [each["sum"] for each in line["choices"]]
     item = questions.item(ours.question)
-    texts = questions.continuations(ours.question)
-    if [each["text"] for each in line["choices"]] != texts:
+    by_text = {each["text"]: each for each in line["choices"]}
+    texts = questions.continuations(ours.question)  # in an order of our own
+    if set(by_text) != set(texts) or len(theirs) != len(texts):
         yield "the choices differ"
         return
-    for own, each in zip(sums, line["choices"], strict=True):
+    _, tokens = continuation_tokens(model, questions.prompt(ours.question), texts)
+    for own, scored, each in zip(sums, tokens, (by_text[text] for text in texts), strict=True):
         found.tokens += len(each["choice"])
+        found.same_tokens += len(each["choice"]) * (each["choice"] == scored)
+        if each["choice"] != scored:
+            yield f"the tokens of {each['text']!r} differ"
         found.farthest = max(found.farthest, abs(own - each["sum"]) / len(each["choice"]))
         if abs(own - each["sum"]) / len(each["choice"]) > FARTHEST:
             yield f"{own} nats instead of {each['sum']} for {len(each['choice'])} tokens"
@@ -198,18 +215,18 @@ def _choices(found: Compared, line: Line, ours: Transcript, questions: QuestionS
 def table(found: list[Compared]) -> str:
     """The lines of a Markdown table."""
     head = (
-        "| benchmark | questions | equal prompts | tokens compared | equal before a near tie | equal texts "
+        "| benchmark | questions | equal prompts | tokens compared | equal tokens | equal texts "
         "| largest difference, nat a token | equal verdicts | right | explained differences |\n"
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     )
     rows = []
     for each in found:
-        texts = each.same_tokens > 0
+        choices = "mc" in each.name
         reasons = ", ".join(f"{reason}: {count}" for reason, count in each.explained.items() if count) or "none"
         rows.append(
-            f"| {each.name} | {each.questions} | {each.prompts} | {each.tokens} "
-            f"| {each.same_tokens if texts else '–'} | {each.same_texts if texts else '–'} "
-            f"| {'–' if texts else f'{each.farthest:.4f}'} | {each.same_verdicts} | {each.right} | {reasons} |\n"
+            f"| {each.name} | {each.questions} | {each.prompts} | {each.tokens:,} | {each.same_tokens:,} "
+            f"| {'–' if choices else each.same_texts} | {f'{each.farthest:.4f}' if choices else '–'} "
+            f"| {each.same_verdicts} | {each.right} | {reasons} |\n"
         )
     return head + "".join(rows)
 
