@@ -19,6 +19,7 @@ EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_0
 SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
 NAME = f"peerboard-random-{EMBEDDING}x{LAYERS}-1.gguf"
 _F16, _Q8_0 = 1, 7
+_TYPES = {"F16": _F16, "Q4_0": 2, "Q8_0": _Q8_0}
 
 
 def large_model() -> Path:
@@ -30,6 +31,16 @@ def large_model() -> Path:
         partial = path.with_name(path.name + ".partial")
         _quantise(full, partial)
         full.unlink()
+        partial.replace(path)
+    return path
+
+
+def quantised(kind: str) -> Path:
+    """The same weights in F16 or Q4_0, made from those in Q8_0 where the file is missing."""
+    path = large_model().with_suffix(f".{kind}.gguf")
+    if not path.is_file():
+        partial = path.with_name(path.name + ".partial")
+        _quantise(large_model(), partial, _TYPES[kind])
         partial.replace(path)
     return path
 
@@ -82,11 +93,12 @@ def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"blk.{layer}.{name}.weight", ones
 
 
-def _quantise(source: Path, target: Path) -> None:
+def _quantise(source: Path, target: Path, kind: int = _Q8_0) -> None:
     from eval.binding import C, last_words
 
     parameters = C.llama_model_quantize_default_params()
-    parameters.ftype = _Q8_0
+    parameters.ftype = kind
+    parameters.allow_requantize = True
     code = C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
     if code:
         raise SystemExit(f"The random model could not be quantised: {last_words()}")
