@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,10 @@ import trio
 
 from eval import sandbox
 from eval.cores import CoreSlots, Held
+from eval.energy import Meter, Metering
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
 from eval.job import LARGEST_MARGIN, Audit, Audited, Event, Job, JobFailed, Outcome, Progress
+from eval.modes import AUTO, CPU
 from eval.sandbox import Sandbox
 from eval.seat import ChildGone, Launcher, Seat, open_launcher
 from eval.seating import SeatRequest
@@ -43,14 +46,16 @@ async def open_worker(
     *,
     confined: Sandbox | None = None,
     least: str = sandbox.LIMITS,
+    meter: Meter | None = None,
 ) -> AsyncIterator["Worker"]:
     """An evaluator whose processes start with the first job and live at most as long as the block.
 
     With `cores` each job waits for slots (`eval.cores`) and runs with as many threads as it got. `confined` is the
-    level to use, by default the strongest that works here; with a weaker one than `least` every job fails.
+    level to use, by default the strongest that works here; with a weaker one than `least` every job fails. `meter`
+    measures what evaluations cost.
     """
     async with trio.open_nursery() as nursery:
-        worker = Worker(nursery, cores, tuple(command), confined, least)
+        worker = Worker(nursery, cores, tuple(command), confined, least, meter or Meter())
         try:
             yield worker
         finally:
@@ -76,6 +81,7 @@ class Worker:
         command: tuple[str, ...],
         confined: Sandbox | None,
         least: str,
+        meter: Meter,
     ) -> None:
         self._nursery = nursery
         self._cores = cores
@@ -90,6 +96,8 @@ class Worker:
         self._events = 0
         self._began = 0.0
         self._held: Held | None = None
+        self._meter = meter
+        self._metering: Metering | None = None
         self._one_at_a_time = trio.Lock()
 
     @property
@@ -126,12 +134,15 @@ class Worker:
             while isinstance(event, Progress) and child is not None:
                 yield event
                 event = await self._next(child, deadline)
-            event = plausible(job, event)
+            event = await self._measured(plausible(job, event))
             answered = child is not None and child is self._child
             self._release()
             yield event
         finally:
             self._release()
+            if self._metering is not None:
+                self._metering.stop()
+                self._metering = None
             if not answered:
                 self._drop()
 
@@ -150,6 +161,8 @@ class Worker:
             if self._cores is not None:
                 self._held = await self._cores.acquire(job.threads)
                 job = msgspec.structs.replace(job, threads=self._held.threads)
+            with_cards = job.backend == AUTO
+            self._metering = await trio.to_thread.run_sync(partial(self._meter.begin, with_cards=with_cards))
             child = await self._seated(job)
         except _Refused as refused:
             return refused.answer, None, 0.0
@@ -164,6 +177,15 @@ class Worker:
         except ChildGone:
             return await self._autopsy(child), child, deadline
         return await self._next(child, deadline), child, deadline
+
+    async def _measured(self, event: Event) -> Event:
+        """An outcome with what it cost."""
+        if not isinstance(event, Outcome) or self._metering is None:
+            return event
+        metering, self._metering = self._metering, None
+        on_card = dict(event.configuration).get("backend", CPU) != CPU
+        end = partial(metering.end, event.cpu_ms / 1000, on_card=on_card)
+        return msgspec.structs.replace(event, energy=await trio.to_thread.run_sync(end))
 
     async def _seated(self, job: Job) -> Seat:
         """The child that has this job's model, or a new one. Raises `_Refused`, `ChildGone`, `OSError`."""
@@ -295,9 +317,10 @@ def _is_outcome(job: Job, event: Outcome) -> bool:
     count = len(job.questions)
     sizes = {len(event.outcomes), len(event.margins), len(event.near_ties)}
     asked = count * BYTES_PER_QUESTION if job.fingerprint is not None else 0
-    numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.energy_mj or 0)
+    numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.cpu_ms)
     return (
         event.mode == job.mode
+        and event.energy is None
         and set(event.too_long) <= set(job.questions)
         and len(event.device) <= LONGEST_NAME
         and _publishable(event)
@@ -314,7 +337,8 @@ def _is_outcome(job: Job, event: Outcome) -> bool:
 
 def run_of(outcome: Outcome) -> Run:
     """How an outcome came about, as its result will say. Raises `msgspec.ValidationError` where it cannot be said."""
-    configuration = [{"name": name, "value": value} for name, value in outcome.configuration]
+    energy = (("energy", outcome.energy.source),) if outcome.energy else ()
+    configuration = [{"name": name, "value": value} for name, value in (*outcome.configuration, *energy)]
     said = {"engine": outcome.engine, "hardware": outcome.hardware, "mode": outcome.mode, "seed": 0}
     return msgspec.convert(said | {"configuration": configuration}, Run)
 

@@ -12,7 +12,6 @@ from eval.benchmarks import QuestionSet
 from eval.binding import engine_label
 from eval.choices import Choices, continuation_tokens
 from eval.context import Context, Scaled
-from eval.energy import EnergyMeter
 from eval.engine import Checkpoint, Engine, Question
 from eval.failing import EvaluationError
 from eval.generation import Generation
@@ -56,7 +55,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
 
     `report` is called after every decode: it decides what to pass on.
     """
-    started, meter = time.monotonic(), EnergyMeter()
+    started, used = time.monotonic(), time.process_time()
     asked = _asked(job, base, questions)
     answer_all(job, base, asked, _steps(questions), report)
     transcripts = [transcript_of(index, question, questions) for index, question in _pairs(job, asked)]
@@ -74,7 +73,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         tokens_in=sum(len(question.prompt) for question in asked),
         tokens_out=sum(len(transcript.generated) for transcript in transcripts),
         run_ms=round((time.monotonic() - started) * 1000),
-        energy_mj=meter.millijoules(),
+        cpu_ms=round((time.process_time() - used) * 1000),
         engine=engine_label(),
         hardware=hardware(base.card),
         mode=job.mode,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from eval.energy import Energy
 from eval.modes import AUTO, FAST, Mode, Wanted
 from eval.transcripts import Transcript
 from protocol.definitions import MAX_ADAPTERS, Digest
@@ -80,8 +81,8 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     empty where none was asked for. `stops` has a byte a question, the number of a `protocol.transcripts.Stop`.
     `too_long` are the questions, by index, whose prompts do not fit into the model's context: they were not asked, and
     count as wrong. `hardware` is a coarse class and `configuration` says how the evaluator was set: both are published.
-    `device` is the exact processor or card, for the owner alone. `energy_mj` is the whole processor's, or None where
-    the machine does not tell.
+    `device` is the exact processor or card, for the owner alone. `cpu_ms` is the processor time of the child's threads;
+    `energy` is filled in by the side that started it.
     """
 
     outcomes: tuple[int, ...]
@@ -92,7 +93,7 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     tokens_in: int
     tokens_out: int
     run_ms: int
-    energy_mj: int | None
+    cpu_ms: int
     engine: str
     hardware: str
     mode: str
@@ -101,6 +102,7 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     device: str = ""
     too_long: tuple[int, ...] = ()
     transcripts: tuple[Transcript, ...] = ()
+    energy: Energy | None = None
 
 
 class JobFailed(Struct, frozen=True, tag="failed"):

@@ -21,6 +21,7 @@ from eval.client import open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, threads_for, usable_cores
 from eval.demo import catalogue
+from eval.energy import WORLD, Meter, Power, figures
 from eval.failing import EvaluationError
 from eval.header import Header
 from eval.hub import Report
@@ -62,6 +63,7 @@ def evaluate(
     code_sandbox: str = judging.CODE_LEAST,
     mode: Mode = FAST,
     backend: Wanted = AUTO,
+    power: Power = WORLD,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def evaluate(
     `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`); a folder or a file
     of safetensors is a PEFT adapter, which is converted for this base. The questions are the first of the order that
     `seed` gives; 0 is the order everybody gets who names none. `code_sandbox` is the weakest sandbox in which programs
-    that the model wrote may run. Raises `EvaluationError`.
+    that the model wrote may run. `power` says what energy costs here. Raises `EvaluationError`.
     """
     chosen = choose(model, loras)
     entry = find(benchmark)
@@ -97,12 +99,12 @@ def evaluate(
             mode=mode,
             backend=backend,
         )
-        outcome = trio.run(_run, job, report, code_sandbox)
+        outcome = trio.run(_run, job, report, code_sandbox, power.watts)
     if isinstance(outcome, JobFailed):
         raise EvaluationError(outcome.failure, outcome.detail)
     if transcripts is not None:
         write_transcripts(transcripts, outcome.transcripts)
-    return _result(chosen.name, job, outcome, definition) | _other_figures(entry, folder, outcome)
+    return _result(chosen.name, job, outcome, definition, power.carbon) | _other_figures(entry, folder, outcome)
 
 
 def compare(
@@ -116,6 +118,7 @@ def compare(
     code_sandbox: str = judging.CODE_LEAST,
     mode: Mode = FAST,
     backend: Wanted = AUTO,
+    power: Power = WORLD,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
 ) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def compare(
     if not chosen.adapters:
         raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
     shown = partial(evaluate, report=report, fetching=fetching)
-    ask = partial(shown, data=data, seed=seed, mode=mode, backend=backend, code_sandbox=code_sandbox)
+    ask = partial(shown, data=data, seed=seed, mode=mode, backend=backend, power=power, code_sandbox=code_sandbox)
     adapted, base = ask(model, benchmark, samples, loras=loras), ask(str(chosen.base), benchmark, samples)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
@@ -204,8 +207,8 @@ def _memory_limit() -> int:
     return int(psutil.virtual_memory().available * DEFAULT_MEMORY_SHARE)
 
 
-async def _run(job: Job, report: Callable[[Progress], None], code_sandbox: str) -> Outcome | JobFailed:
-    async with open_worker(CoreSlots()) as worker:
+async def _run(job: Job, report: Callable[[Progress], None], code_sandbox: str, watts: float) -> Outcome | JobFailed:
+    async with open_worker(CoreSlots(), meter=Meter(watts_per_core=watts)) as worker:
         return await judging.evaluate(worker, job, report, least=code_sandbox)
 
 
@@ -216,9 +219,10 @@ def _other_figures(entry: Entry, folder: Path | None, outcome: Outcome) -> dict[
     return other_figures(questions, [(questions.item(each.question), each.text) for each in outcome.transcripts])
 
 
-def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dict[str, Any]:
+def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark, carbon: float) -> dict[str, Any]:
     low, high = interval(outcome.outcomes)
     seconds = max(1, outcome.run_ms) / 1000
+    correct = sum(value == RIGHT for value in outcome.outcomes)
     return {
         "model": name,
         "sha256": job.base_sha256.hex(),
@@ -229,7 +233,7 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dic
         "score": percent(outcome.outcomes),
         "low": low,
         "high": high,
-        "correct": sum(value == RIGHT for value in outcome.outcomes),
+        "correct": correct,
         "questions": len(outcome.outcomes),
         "near_ties": sum(outcome.near_ties),
         "outcomes": [
@@ -242,7 +246,7 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark) -> dic
         "tokens_out": outcome.tokens_out,
         "seconds": round(seconds, 3),
         "tokens_per_second": round((outcome.tokens_in + outcome.tokens_out) / seconds, 1),
-        "energy_joules": None if outcome.energy_mj is None else outcome.energy_mj / 1000,
+        "energy": figures(outcome.energy, len(outcome.outcomes), correct, carbon) if outcome.energy else None,
         "transcript_digest": outcome.transcript_digest.hex(),
         "engine": outcome.engine,
         "hardware": outcome.hardware,

@@ -15,6 +15,7 @@ from eval.benchmarks import Entry, find
 from eval.cache import Cache
 from eval.client import Worker, open_worker, run_of
 from eval.cores import CoreSlots, threads_for
+from eval.energy import Meter
 from eval.failing import EvaluationError
 from eval.hub import Fetching, Report
 from eval.job import Audit, Claimed, FingerprintRequest, Job, JobFailed, Outcome, Registered
@@ -37,7 +38,9 @@ log = structlog.get_logger("peerboard")
 async def open_llama_evaluator(home: Home, settings: Settings) -> AsyncIterator["LlamaEvaluator"]:
     """An evaluator whose child process lives as long as the block."""
     cache = await offload(partial(Cache, home.cache, settings.disk * MIB))
-    async with open_worker(CoreSlots(), least=settings.sandbox) as worker:
+    async with open_worker(
+        CoreSlots(), least=settings.sandbox, meter=Meter(watts_per_core=settings.watts_per_core)
+    ) as worker:
         yield LlamaEvaluator(worker, cache, settings)
 
 
@@ -154,6 +157,6 @@ def _result(request: Request, outcome: Outcome) -> TaskResult:
         tokens_in=outcome.tokens_in,
         tokens_out=outcome.tokens_out,
         run_ms=outcome.run_ms,
-        energy_mj=outcome.energy_mj,
+        energy_mj=outcome.energy.millijoules if outcome.energy else None,
         stops=outcome.stops,
     )

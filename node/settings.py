@@ -9,6 +9,7 @@ import msgspec
 import psutil
 from msgspec import Meta, Struct
 
+from eval.energy import GRAMS_PER_KWH, WATTS_PER_CORE
 from eval.modes import AUTO, FAST, Mode, Wanted
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4801",)
@@ -29,7 +30,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
     where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto"
-    for the graphics card where the engine's build has one, "cpu" for the processor alone.
+    for the graphics card where the engine's build has one, "cpu" for the processor alone. `watts_per_core`: what a busy
+    core takes, for machines that count no energy; `carbon_intensity`: grams of CO2 equivalents a kWh (docs/energy.md).
     """
 
     bootstrap: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     code_sandbox: Literal["strong", "in-process", "limits"] = "in-process"
     mode: Mode = FAST
     backend: Wanted = AUTO
+    watts_per_core: Annotated[float, Meta(gt=0, le=1000)] = WATTS_PER_CORE
+    carbon_intensity: Annotated[float, Meta(ge=0, le=5000)] = GRAMS_PER_KWH
     data: str = ""
     first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
 

@@ -332,6 +332,7 @@ def evaluate(
         backend=backend,
         compare=compare,
         code_sandbox=code_sandbox,
+        home=home,
         as_json=as_json,
     )
 

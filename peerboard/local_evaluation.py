@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from node.home import find_home
 from peerboard.exits import CommandFailed, Exit, json_answer
 from peerboard.phrases import duration
 from peerboard.safe_text import safe
@@ -70,11 +71,16 @@ def evaluate(
     backend: str,
     compare: bool,
     code_sandbox: str,
+    home: Path | None,
     as_json: bool,
 ) -> None:
-    """Evaluate a model on this machine and print the result. Raises `CommandFailed`."""
+    """Evaluate a model on this machine and print the result. Raises `CommandFailed`.
+
+    What energy costs is in the settings of `home`, if it has any.
+    """
+    power = _power(home)
     line = ProgressLine()
-    how: dict[str, Any] = {"loras": loras, "data": data, "seed": seed, "mode": mode, "backend": backend}
+    how: dict[str, Any] = {"loras": loras, "data": data, "seed": seed, "mode": mode, "backend": backend, "power": power}
     how |= {"code_sandbox": str(code_sandbox), "report": line, "fetching": FetchingLine()}
     try:
         result = _ask(lambda local: (local.compare if compare else local.evaluate)(model, benchmark, samples, **how))
@@ -98,6 +104,7 @@ def evaluate(
         print(f"too long   {counted}")
     took = duration(result["seconds"]) if result["seconds"] >= 10 else f"{result['seconds']:.1f} s"
     made = ", ".join(result[key] for key in ("hardware", "mode", "engine"))
+    _print_energy(result["energy"])
     print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {made}")
 
 
@@ -137,6 +144,28 @@ def _print_other_figures(result: dict[str, Any]) -> None:
     for kind in dict.fromkeys(name.partition("_")[0] for name in measures):
         highest, ahead, right = (measures[f"{kind}_{part}"] for part in ("max", "diff", "acc"))
         print(f"{kind:<9}  {right:.1f} % nearer to the truth; {highest:.2f} at most, {ahead:+.2f} ahead of falsehoods")
+
+
+def _print_energy(found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    each = f"{found['joules_per_question']:.3g} J a question"
+    if found["joules_per_correct"] is not None:
+        each += f", {found['joules_per_correct']:.3g} J a correct answer"
+    emitted = f"{found['kwh']:.3g} kWh, {found['co2_grams']:.3g} g CO2"
+    print(f"energy     {found['joules']:.3g} J ({found['source']}), {each}, {emitted}")
+
+
+def _power(folder: Path | None) -> Any:
+    from eval.energy import Power
+    from node.settings import SettingsWrong, read_settings
+
+    home = find_home(folder)
+    try:
+        settings = read_settings(home.settings)
+    except SettingsWrong as error:
+        raise CommandFailed("SETTINGS_WRONG", str(error), f"Edit {home.settings}", Exit.FAILED) from None
+    return Power(settings.watts_per_core, settings.carbon_intensity)
 
 
 def _print_comparison(found: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def generated(*texts: tuple[int, str]) -> Outcome:
         tokens_in=9,
         tokens_out=9,
         run_ms=9,
-        energy_mj=None,
+        cpu_ms=0,
         engine="llama-cpp-python 0.3.36",
         hardware="cpu-avx2",
         mode="fast",

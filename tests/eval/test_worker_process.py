@@ -19,6 +19,7 @@ from eval.benchmarks import find
 from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible
 from eval.cores import CoreSlots
 from eval.demo import catalogue
+from eval.energy import Energy
 from eval.job import AdapterFile, Audited, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
 from eval.sandbox import Sandbox
 from eval.transcripts import Transcript
@@ -247,7 +248,7 @@ def test_whatever_a_child_says_is_an_event_or_refused(data: bytes) -> None:
         assert isinstance(decode_event(data), Progress | Outcome | Audited | JobFailed)
 
 
-GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, None, "e", "h", "fast", b"\x00\x02")
+GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, 9, "e", "h", "fast", b"\x00\x02")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,8 @@ GOOD = Outcome((0, 1000), (1, 2), (True, False), bytes(96), bytes(32), 9, 9, 9, 
         {"near_ties": (True, True, True)},
         {"fingerprint": bytes(48)},
         {"tokens_in": -1},
-        {"energy_mj": 1 << 60},
+        {"cpu_ms": 1 << 60},
+        {"energy": Energy(1, "rapl")},
         {"stops": bytes(1)},
         {"stops": b"\x00\x05"},
         {"mode": "reproducible"},
