@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import socket
 import struct
 import subprocess
@@ -14,6 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
+from msgspec import Struct
 
 from benchmarks.llama_programs import llama_programs
 from benchmarks.shapes import NEW_TOKENS, Offer
@@ -33,18 +37,27 @@ CONTEXT = 2048
 MEMORY = 8 << 30
 SERVER_SLOTS = 16
 TRIES = 20
+FEWEST_TASKS = 8  # llama-perplexity wants some
 PERPLEXITY_CELLS, PERPLEXITY_SEQUENCES = 2560, 40  # room for eight questions, as fast as any that was tried
 _MOMENT = r"^(\d+)\.(\d+)\.(\d+)\.(\d+) I .*"
 _BEGUN, _ENDED = (re.compile(_MOMENT + words, re.MULTILINE) for words in ("reading tasks", "Final result"))
 
 
+class Spent(Struct, frozen=True):
+    """Seconds: of all processors together, and by the clock."""
+
+    processor: float
+    clock: float
+
+
 class Own:
     """The project's engine, as an evaluation uses it: from texts to answers."""
 
-    def __init__(self, path: Path, threads: int, layout: Layout = TOGETHER) -> None:
+    def __init__(self, path: Path, threads: int, layout: Layout = TOGETHER, slots: int | None = None) -> None:
         self.base = Base(path, read_header(path))
         self._threads = threads
         self._layout = layout
+        self._slots = slots
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """What is written behind each prompt."""
@@ -64,7 +77,7 @@ class Own:
         """Answers questions that take about so many passes after their prompt."""
         prefix = 0 if self._layout.alone else common_prefix([question.prompt for question in asked])
         needs = [question.need(prefix) for question in asked]
-        slots = best_slots(self.base.header, needs, steps)
+        slots = self._slots or best_slots(self.base.header, needs, steps)
         plan = plan_context(self.base.header, prefix, needs, slots, MEMORY, layout=self._layout, takes=self.base.takes)
         with Context(self.base.model, plan, self._threads) as context:
             engine = Engine(context)
@@ -106,8 +119,14 @@ class HighLevel:
 class Server:
     """`llama-server` with parallel slots, all questions posted at once; it keeps each slot's last prompt."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: int) -> None:
         self._port = port
+        self._process = psutil.Process(process)
+
+    def processor_seconds(self) -> float:
+        """What the server has used since its start."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """What is written behind each prompt."""
@@ -150,7 +169,7 @@ def server(path: Path, threads: int) -> Iterator[Server]:
     command += ["-t", str(threads), "-tb", str(threads), "-fit", "off", "-cram", "0", "--log-disable"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
-        found = Server(port)
+        found = Server(port, process.pid)
         while not found.ready():
             if process.poll() is not None:
                 raise SystemExit(f"llama-server ended with {process.returncode}.")
@@ -162,26 +181,43 @@ def server(path: Path, threads: int) -> Iterator[Server]:
 
 
 class Perplexity:
-    """`llama-perplexity --multiple-choice`; seconds are its own account, without loading the model."""
+    """`llama-perplexity --multiple-choice`, without its start and the loading of the model.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    By the clock that is its own account; of processor time it is what more questions take than the fewest.
+    """
+
+    def __init__(self, path: Path, threads: int, offered: Sequence[Offer]) -> None:
         self._command = [str(llama_programs().perplexity), "-m", str(path), "--multiple-choice", "--no-repack"]
         self._command += ["-t", str(threads), "-tb", str(threads), "-b", "2048", "-ub", "512", "-fit", "off"]
         self._command += ["-np", str(PERPLEXITY_SEQUENCES), "-c", str(PERPLEXITY_CELLS // PERPLEXITY_SEQUENCES)]
+        self._offered = offered
+        self._fewest = self._run(FEWEST_TASKS)
 
-    def seconds(self, offered: Sequence[Offer]) -> float:
-        """From the reading of the questions to the last answer."""
+    def ask(self, count: int) -> Spent:
+        """The time for one of the first `count` questions, at least 16."""
+        count = max(2 * FEWEST_TASKS, count)
+        found = self._run(count)
+        return Spent((found.processor - self._fewest.processor) / (count - FEWEST_TASKS), found.clock / count)
+
+    def _run(self, count: int) -> Spent:
         with tempfile.NamedTemporaryFile(suffix=".bin") as file:
-            file.write(_tasks(offered))
+            file.write(_tasks(self._offered[:count]))
             file.flush()
             for _ in range(TRIES):  # it may end before its log is written
+                before = children_seconds()
                 done = subprocess.run(
                     [*self._command, "-f", file.name], capture_output=True, text=True, check=False, env=environment()
                 )
                 begun, ended = _BEGUN.search(done.stderr), _ENDED.search(done.stderr)
                 if begun and ended:
-                    return _moment(ended) - _moment(begun)
+                    return Spent(children_seconds() - before, _moment(ended) - _moment(begun))
         raise SystemExit(f"llama-perplexity ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def children_seconds() -> float:
+    """Processor time of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _moment(found: re.Match[str]) -> float:

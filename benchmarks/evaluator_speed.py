@@ -7,8 +7,9 @@ Questions have the shapes of GSM8K with five examples and of TruthfulQA (`benchm
 `llama_cpp.Llama` in its default form, which keeps the longest prefix between calls, and with its cache cleared before
 each call; `llama-server` with 16 slots that keep their prompts (its first round is not counted); `llama-perplexity
 --multiple-choice`. All methods take turns within a round, the slow ones with fewer questions, and each round gives one
-ratio of times per question, so that a machine that gets busier slows all of them. Shown: the median of the ratios with
-the least and the largest, and the share of the engine's own answers that the method gives, too (near ties differ).
+ratio of times per question, so that a machine that gets busier slows all of them. Shown: the median of the ratios of
+processor time, all threads together, with the least and the largest; the same of times by the clock, which mean little
+while other programs run; and how many of the engine's own answers the method gives, too (near ties differ).
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from benchmarks.contenders import HighLevel, Own, Perplexity, server
+from benchmarks.contenders import HighLevel, Own, Perplexity, Spent, server
 from benchmarks.large_model import large_model
 from benchmarks.shapes import generation_prompts, offers
 from eval.binding import engine_label, hardware_class
@@ -35,25 +36,29 @@ ENGINE = "engine"
 
 
 class Method(Struct, frozen=True):
-    """A way to answer the first `count` of the questions: `ask` gives answers and seconds."""
+    """A way to answer the first `count` of the questions: `ask` gives answers and the time for one."""
 
     name: str
     count: int
-    ask: Callable[[int], tuple[Answers, float]]
+    ask: Callable[[int], tuple[Answers, Spent]]
 
 
 class Row(Struct):
-    """Seconds per question of each round, and the last answers."""
+    """The time for a question of each round, and the last answers."""
 
-    seconds: list[float]
+    spent: list[Spent]
     answers: Answers
 
 
-def timed(work: Callable[[Sequence[Any]], Answers], questions: Sequence[Any]) -> Callable[[int], tuple[Answers, float]]:
-    def ask(count: int) -> tuple[Answers, float]:
-        start = time.perf_counter()
+def timed(
+    work: Callable[[Sequence[Any]], Answers],
+    questions: Sequence[Any],
+    processor: Callable[[], float] = time.process_time,
+) -> Callable[[int], tuple[Answers, Spent]]:
+    def ask(count: int) -> tuple[Answers, Spent]:
+        clock, used = time.perf_counter(), processor()
         answers = work(questions[:count])
-        return answers, time.perf_counter() - start
+        return answers, Spent((processor() - used) / count, (time.perf_counter() - clock) / count)
 
     return ask
 
@@ -67,7 +72,7 @@ def generating(path: Path, threads: int, count: int) -> Iterator[list[Method]]:
         served.write(prompts)  # its slots have seen the examples now
         yield [
             Method(ENGINE, count, timed(own.write, prompts)),
-            Method("llama-server", count, timed(served.write, prompts)),
+            Method("llama-server", count, timed(served.write, prompts, served.processor_seconds)),
             Method("Llama", few, timed(HighLevel(path, threads, keep=True, scores=False).write, prompts)),
             Method("Llama, cleared", few, timed(HighLevel(path, threads, keep=False, scores=False).write, prompts)),
         ]
@@ -77,11 +82,11 @@ def generating(path: Path, threads: int, count: int) -> Iterator[list[Method]]:
 def choosing(path: Path, threads: int, count: int) -> Iterator[list[Method]]:
     own = Own(path, threads)
     offered = offers(own.base.model, count)
-    program = Perplexity(path, threads)
+    program = Perplexity(path, threads, offered)
     few = 1 if path == large_model() else max(2, count // 16)
     yield [
         Method(ENGINE, count, timed(own.choose, offered)),
-        Method("llama-perplexity", count, lambda some: ((), program.seconds(offered[: max(8, some)]))),
+        Method("llama-perplexity", count, lambda some: ((), program.ask(some))),
         Method("Llama", few, timed(HighLevel(path, threads, keep=True, scores=True).choose, offered)),
         Method("Llama, cleared", few, timed(HighLevel(path, threads, keep=False, scores=True).choose, offered)),
     ]
@@ -90,12 +95,12 @@ def choosing(path: Path, threads: int, count: int) -> Iterator[list[Method]]:
 def measure(methods: Sequence[Method], rounds: int) -> dict[str, Row]:
     """Rounds of all methods in turn, after one small round that warms everything up."""
     for method in methods:
-        method.ask(1)
+        method.ask(method.count if method.name == ENGINE else 1)
     rows = {method.name: Row([], ()) for method in methods}
     for _ in range(rounds):
         for method in methods:
-            answers, seconds = method.ask(method.count)
-            rows[method.name].seconds.append(seconds / method.count)
+            answers, spent = method.ask(method.count)
+            rows[method.name].spent.append(spent)
             rows[method.name].answers = answers
     return rows
 
@@ -104,15 +109,17 @@ def figures(shape: str, rows: dict[str, Row]) -> Iterator[dict[str, Any]]:
     """What is shown: questions a minute, and how many times as fast the engine is."""
     own = rows[ENGINE]
     for name, row in rows.items():
-        ratios = [theirs / ours for theirs, ours in zip(row.seconds, own.seconds, strict=True)]
+        both = list(zip(row.spent, own.spent, strict=True))
+        ratios = [theirs.processor / ours.processor for theirs, ours in both]
         pairs = list(zip(row.answers, own.answers, strict=False))
         yield {
             "shape": shape,
             "method": name,
-            "questions_per_minute": round(60 / statistics.median(row.seconds), 1),
+            "questions_per_minute": round(60 / statistics.median(spent.clock for spent in row.spent), 1),
             "ratio": round(statistics.median(ratios), 2),
             "least": round(min(ratios), 2),
             "largest": round(max(ratios), 2),
+            "by_the_clock": round(statistics.median(theirs.clock / ours.clock for theirs, ours in both), 2),
             "same": f"{sum(one == other for one, other in pairs)}/{len(pairs)}",
         }
 
@@ -150,7 +157,8 @@ def main() -> None:
     for row in found:
         print(
             f"{row['shape']:11} {row['method']:17} {row['questions_per_minute']:>9,.1f} questions/min"
-            f"  x{row['ratio']:<6} ({row['least']} to {row['largest']})  same {row['same']}"
+            f"  x{row['ratio']:<6} ({row['least']} to {row['largest']})  clock x{row['by_the_clock']:<6}"
+            f"  same {row['same']}"
         )
 
 

@@ -23,7 +23,7 @@ from eval.failing import EvaluationError
 from eval.memory import Need
 from protocol.failures import Failure
 
-_CHUNK_VALUES = 1 << 22  # logits that are turned into double precision at once
+_CHUNK_VALUES = 1 << 16  # logits that are turned into double precision at once: they stay in the cache
 
 Checkpoint = Callable[[int, int, int], None]
 """Called after every decode with (questions done, questions in all, tokens decoded); what it raises ends the run."""
