@@ -42,7 +42,6 @@ from eval.hub import Fetching
 from eval.job import Claimed
 from node.daemon import run_node
 from node.evaluation import Evaluated, Progress, Request
-from node.gossip import envelopes_topic
 from node.home import Home
 from node.identity import Identity
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
@@ -50,6 +49,7 @@ from node.peer_id import peer_id
 from node.peer_key import load_peer_key
 from node.process import ending_at_once, hold, log_to
 from node.settings import Settings, read_settings
+from node.shards import envelopes_topic
 from peerboard.demo_network import DemoNetwork, write_demo_network
 from protocol.envelope import Envelope, seal
 from protocol.genesis import Genesis, read_genesis

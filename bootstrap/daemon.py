@@ -37,7 +37,7 @@ async def run_bootstrap(
     stop = trio.Event()
     async with (
         open_network(peer_seed, settings.listen, announce=settings.announce, relay=True) as network,
-        open_core(genesis, network, home.store, clock, bulletin) as core,
+        open_core(genesis, network, home.store, clock, bulletin, topic_bits=settings.topic_bits) as core,
     ):
         observer = Observer(core, "bootstrap", version, home.folder)
         key, chains = _log_keys(home, genesis.chain_length)

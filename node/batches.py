@@ -65,7 +65,7 @@ class Batches:
     async def commit(self, plan: Plan, results: Sequence[Evaluated]) -> int:
         """Commit to the results, in as many batches as they need; how many were sent."""
         salt = await self._store.salt(plan.epoch, self._entropy(32))
-        groups = _split(results, plan)
+        groups = _split(results, plan, self._gossiper.shards.of_model)
         for run, tasks in groups:
             # what it opens is not known yet; the digest covers neither that nor what will have been seen
             draft = Result(plan.epoch, plan.ground, bytes(32), salt, run, tasks, ())
@@ -147,19 +147,22 @@ def _only_commitment(statements: Mapping[bytes, Statements], account: bytes) -> 
     return commitment.id[:SEEN_BYTES]
 
 
-def _split(results: Sequence[Evaluated], plan: Plan) -> list[tuple[Run, tuple[TaskResult, ...]]]:
-    """Batches of results of one kind of run whose envelopes stay within the limit."""
+def _split(
+    results: Sequence[Evaluated], plan: Plan, shard_of: Callable[[bytes], int]
+) -> list[tuple[Run, tuple[TaskResult, ...]]]:
+    """Batches of results of one kind of run, and of models of one shard, whose envelopes stay within the limit."""
     batches: list[tuple[Run, list[TaskResult]]] = []
-    room: dict[bytes, int] = {}
+    open_batches: dict[tuple[bytes, int], list[TaskResult]] = {}
+    room: dict[tuple[bytes, int], int] = {}
     for evaluated in results:
         ranks = len(plan.tasks[evaluated.result.task].ranking)
         size = len(cbor.encode(evaluated.result)) + ranks * SEEN_OVERHEAD + 8
-        key = cbor.encode(evaluated.run)
-        open_batch = next((b for b in reversed(batches) if b[0] == evaluated.run), None)
-        if open_batch is None or room[key] < size or len(open_batch[1]) == MAX_TASKS_PER_BATCH:
-            open_batch = (evaluated.run, [])
-            batches.append(open_batch)
+        shard = shard_of(plan.tasks[evaluated.result.task].subject.model)
+        key = cbor.encode(evaluated.run), shard
+        if key not in open_batches or room[key] < size or len(open_batches[key]) == MAX_TASKS_PER_BATCH:
+            open_batches[key] = []
+            batches.append((evaluated.run, open_batches[key]))
             room[key] = MAX_BYTES - ENVELOPE_OVERHEAD
-        open_batch[1].append(evaluated.result)
+        open_batches[key].append(evaluated.result)
         room[key] -= size
     return [(run, tuple(tasks)) for run, tasks in batches]

@@ -116,16 +116,18 @@ async def open_core(
     clock: Clock,
     bulletin: Bulletin,
     witness: PrivateKey | None = None,
+    *,
+    topic_bits: int = 0,
 ) -> AsyncIterator[Core]:
     """A core with everything folded that its store keeps. Raises `StoreFailed`.
 
     Evidence lies in a folder beside the store, `NAME-evidence` for a store `NAME.sqlite`; what `witness` (a key that
-    the genesis may name) cosigned last in `NAME-cosigned.note`.
+    the genesis may name) cosigned last in `NAME-cosigned.note`. `topic_bits`: see `node.shards`.
     """
     async with open_store(store_file) as store:
         await store.bind(genesis.id)
         replica = Replica(genesis, bulletin)
-        gossiper = Gossiper(network, replica, store, clock, bulletin)
+        gossiper = Gossiper(network, replica, store, clock, bulletin, topic_bits=topic_bits)
         box = EvidenceBox(genesis, store_file.with_name(f"{store_file.stem}-evidence"), bulletin)
         await box.load()
         watch = LogWatch(LogKeys(genesis), network, store, box)

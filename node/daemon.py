@@ -67,7 +67,7 @@ async def run_node(
     witness = load_key(home.witness_key) if home.witness_key.exists() else None
     async with (
         open_network(peer_seed, settings.listen, announce=settings.announce, relay=settings.relay) as network,
-        open_core(genesis, network, home.store, clock, bulletin, witness) as core,
+        open_core(genesis, network, home.store, clock, bulletin, witness, topic_bits=settings.topic_bits) as core,
         open_evaluator(home, settings) as evaluator,
     ):
         observer = Observer(core, "node", version, home.folder)

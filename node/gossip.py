@@ -14,7 +14,8 @@ from node.allowances import AuthorAllowances
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
 from node.network import Gossip, Network
-from node.replica import Replica, epoch_of
+from node.replica import TIMELESS, Replica, epoch_of
+from node.shards import Shards
 from node.store import Store, StoreFailed
 from protocol.envelope import Envelope, open_envelope
 from protocol.messages import Claim
@@ -24,21 +25,28 @@ OPENED_KEPT = 4096
 BATCH = 256
 
 
-def envelopes_topic(network: bytes) -> str:
-    """The topic on which a network's envelopes travel."""
-    return f"/peerboard/{network.hex()[:32]}/envelopes/1"
-
-
 class Gossiper:
     """Takes envelopes in from the topic, and sends this node's own."""
 
-    def __init__(self, network: Network, replica: Replica, store: Store, clock: Clock, bulletin: Bulletin) -> None:
+    def __init__(
+        self,
+        network: Network,
+        replica: Replica,
+        store: Store,
+        clock: Clock,
+        bulletin: Bulletin,
+        *,
+        topic_bits: int = 0,
+    ) -> None:
         self._network = network
         self._replica = replica
         self._store = store
         self._clock = clock
         self._bulletin = bulletin
-        self._topic = envelopes_topic(replica.genesis.id)
+        self.shards = Shards(replica.genesis.id, topic_bits)
+        self._followed = self.shards.all
+        self._following: dict[int, _Subscription] = {}
+        self._change = trio.Event()
         self._allowances = AuthorAllowances(replica.knows)
         self._opened: OrderedDict[bytes, Envelope] = OrderedDict()
         self.arrived: dict[bytes, float] = {}
@@ -48,11 +56,42 @@ class Gossiper:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take in what arrives, in batches, until cancelled."""
-        async with self._network.subscribe(self._topic, self._is_valid, admit=self._admits) as channel:
-            task_status.started()
-            async for first in channel:
-                batch = [first, *_waiting(channel, BATCH)]
-                await self.take(self._open(message.data) for message in batch)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._listen, self.shards.common, _Subscription())
+            while True:
+                changed, wanted = self._change, self._followed
+                for shard in wanted - self._following.keys():
+                    subscription = self._following[shard] = _Subscription()
+                    await nursery.start(self._listen, self.shards.topic(shard), subscription)
+                for shard in self._following.keys() - wanted:
+                    self._following[shard].scope.cancel()
+                    await self._following.pop(shard).ended.wait()
+                task_status.started()
+                task_status = trio.TASK_STATUS_IGNORED
+                await changed.wait()
+
+    def follow(self, shards: frozenset[int]) -> None:
+        """From now on take part in the topics of these shards alone, beside the common one; at first it is all."""
+        self._followed = shards & self.shards.all
+        self._change.set()
+        self._change = trio.Event()
+
+    async def _listen(
+        self,
+        topic: str,
+        subscription: "_Subscription",
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        try:
+            with subscription.scope:
+                async with self._network.subscribe(topic, self._is_valid, admit=self._admits) as channel:
+                    task_status.started()
+                    async for first in channel:
+                        batch = [first, *_waiting(channel, BATCH)]
+                        await self.take(self._open(message.data) for message in batch)
+        finally:
+            subscription.ended.set()
 
     async def take(self, envelopes: Iterable[Envelope]) -> int:
         """Take envelopes into the replica and keep the new ones; how many were new."""
@@ -73,7 +112,9 @@ class Gossiper:
         """Take this node's own envelope in and send it to the neighbours."""
         await self.take([envelope])
         self.on_publish(envelope)
-        await self._network.publish(self._topic, envelope.data)
+        plan = self._replica.plan(epoch) if (epoch := epoch_of(envelope)) != TIMELESS else None
+        for topic in self.shards.topics_of(envelope, plan):
+            await self._network.publish(topic, envelope.data)
 
     def _admits(self, data: bytes) -> bool:
         """Whether the author of a valid envelope may say so much; the rest comes by reconciliation, if at all."""
@@ -94,6 +135,14 @@ class Gossiper:
             if len(self._opened) > OPENED_KEPT:
                 self._opened.popitem(last=False)
         return known
+
+
+class _Subscription:
+    """A topic that is listened to: how to end that, and when it has ended."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
 
 
 def _waiting(channel: trio.MemoryReceiveChannel[Gossip], most: int) -> list[Gossip]:

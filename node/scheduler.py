@@ -30,6 +30,7 @@ from protocol.tasks import Task
 
 TRIES = 2
 CLAIM_SECONDS = 2.0
+CLAIMS_PER_EPOCH = 30
 NO_RUN = Run("none", "none", "none", 0)
 
 
@@ -191,6 +192,7 @@ class Scheduler:
         return late[0]
 
     async def _evaluate_and_commit(self, plan: Plan) -> None:
+        self._gossiper.follow(self._gossiper.shards.of_account(plan, self._identity.account.public))
         await self._batches.resend(plan)
         committed = await self._batches.committed_tasks(plan)
         mine = [task for task in self._mine(plan) if task.id not in committed]
@@ -203,8 +205,10 @@ class Scheduler:
                 left = [task for task in mine if task.id not in done]
                 for task, following in zip_longest(left, left[1:]):
                     await self._pauses.none_left()
-                    done[task.id] = await self._evaluate(plan, task, following)
-                    await self._batches.keep(plan, done[task.id])
+                    evaluated = await self._evaluate(plan, task, following)
+                    with trio.CancelScope(shield=True):  # what is not stored cannot be revealed: no commitment to it
+                        await self._batches.keep(plan, evaluated)
+                    done[task.id] = evaluated
                 nursery.cancel_scope.cancel()
         self.current.request = None
         spoken = self._spoken(plan, mine)
@@ -293,7 +297,8 @@ class Scheduler:
             if tasks != last:
                 last = tasks
                 await self._publish_claim(plan, tasks)
-            await trio.sleep(CLAIM_SECONDS)
+            # Of a large network's messages most would be claims, which are only for people to see.
+            await trio.sleep(max(CLAIM_SECONDS, self._replica.genesis.parameters.epoch_seconds / CLAIMS_PER_EPOCH))
 
     async def _publish_claim(self, plan: Plan, tasks: Iterable[ClaimedTask]) -> None:
         self._claims += 1

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from eval.energy import GRAMS_PER_KWH, WATTS_PER_CORE
 from eval.modes import AUTO, FAST, Mode, Wanted
+from node.shards import MOST_BITS
 
 DEFAULT_LISTEN = ("/ip4/0.0.0.0/tcp/4801",)
 MIB = 1 << 20
@@ -27,6 +28,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `announce`: what others are told instead of `listen`, for a node behind a forwarded port. `relay`: relay for nodes
     that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same house, and be found there.
+    `topic_bits`: how topics are split (`node.shards`).
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,
     where a weaker one refuses the task. `mode`: how evaluations are computed (docs/evaluation.md). `backend`: "auto"
@@ -38,6 +40,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen: tuple[str, ...] = DEFAULT_LISTEN
     announce: tuple[str, ...] = ()
     relay: bool = False
+    topic_bits: Annotated[int, Meta(ge=0, le=MOST_BITS)] = 0
     mdns: bool = True
     control_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     web_port: Annotated[int, Meta(ge=0, le=65535)] = 8480

@@ -150,6 +150,8 @@ class Simulation:
         self.clock = clock
         self.cores: dict[str, Core] = {}
         self.schedulers: dict[str, Scheduler] = {}
+        self.topic_bits: Mapping[str, int] = {}
+        """How some of the nodes split the topics; set it before they start."""
         self._folder = folder
         self._writers: dict[str, LogWriter] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -212,7 +214,13 @@ class Simulation:
             async with (
                 self.hub.open(name) as network,
                 open_core(
-                    self.genesis, network, self._folder / f"{name}.sqlite", self.clock, bulletin, witness(name)
+                    self.genesis,
+                    network,
+                    self._folder / f"{name}.sqlite",
+                    self.clock,
+                    bulletin,
+                    witness(name),
+                    topic_bits=self.topic_bits.get(name, 0),
                 ) as core,
                 trio.open_nursery() as nursery,
             ):
@@ -284,12 +292,15 @@ class Kit:
         self._folder = folder
 
     @asynccontextmanager
-    async def network(self, evaluators: Evaluators, fixed: Genesis | None = None) -> AsyncIterator[Simulation]:
+    async def network(
+        self, evaluators: Evaluators, fixed: Genesis | None = None, topic_bits: Mapping[str, int] | None = None
+    ) -> AsyncIterator[Simulation]:
         """A running bootstrap with these nodes, five seconds before genesis."""
         inline.set(True)
         async with open_memory_hub() as hub, trio.open_nursery() as nursery:
             simulation = Simulation(self._folder, hub, Clock(START - 5), fixed or genesis())
             simulation._nursery = nursery
+            simulation.topic_bits = topic_bits or {}
             await simulation.start("bootstrap", waits_for=len(evaluators))
             for name, evaluator in evaluators.items():
                 await simulation.start(name, evaluator)

@@ -268,6 +268,21 @@ async def test_who_is_always_busy_renews_its_profile_nevertheless(kit: Kit, auto
         assert max(final.epoch for final in network.finals("ada")) == 8
 
 
+async def test_what_a_slow_disk_did_not_take_in_time_is_not_promised(kit: Kit, autojump_clock: MockClock) -> None:
+    """The time to commit comes while a result waits for the disk: a commitment to it could not be opened."""
+    evaluators = {name: kit.FixedEvaluator(kit.sha(name), seconds=7.0) for name in NAMES}
+    async with kit.network(evaluators) as network:
+        await network.until(38)
+        waiting = network.cores["ada"].store._one_at_a_time
+        async with waiting:
+            await network.until(44)  # evaluations are over at 43, commitments are sealed at 45
+        await network.until(70)
+        ada = kit.identity("ada").account.public
+        assert "COMMITTED" in network.codes("ada")
+        assert "REVEALED" in network.codes("ada")
+        assert any(ada in final.agreeing for final in network.finals("ada"))
+
+
 async def test_who_has_no_work_says_that_it_is_there(kit: Kit, autojump_clock: MockClock) -> None:
     """From the first epoch on: a profile from before the first mark is no sign of life for the second."""
     fixed = replace(kit.genesis(), models=kit.genesis().models[:1], benchmarks=kit.genesis().benchmarks[:1])

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from node.allowances import AUTHOR, STRANGERS
-from node.gossip import envelopes_topic
+from node.shards import envelopes_topic
 from protocol.envelope import seal
 from protocol.messages import Claim, Commitment, Profile
 from protocol.signing import PrivateKey

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import protocol
 from node.exchange import ENVELOPES, PORTION_IDS, RECONCILE, ROUNDS
-from node.gossip import envelopes_topic
 from node.log_reader import LOG, PORTION_ENTRIES, checkpoints_topic
 from node.log_watch import EVIDENCE
 from node.mark_watch import MARK, marks_topic
@@ -15,6 +14,7 @@ from node.network import REQUEST_MAXIMUM, RESPONSE_MAXIMUM
 from node.reach import PEERS
 from node.receipt_keeper import RECEIPTS
 from node.replica import TIMELESS
+from node.shards import envelopes_topic
 from node.transcripts import MOST_WANTED, PORTION_BYTES, TRANSCRIPT_BYTES, TRANSCRIPTS
 from node.tree_requests import TREE
 from protocol.ledger import PROTOCOL_VERSION
