@@ -26,8 +26,9 @@ from protocol import cbor
 from protocol.checkpoint import cosign, cosignature
 from protocol.envelope import open_envelope
 from protocol.evidence import MAX_NOTE_BYTES, Successions, UntimelyMark, encode_evidence
+from protocol.genesis import log_name
 from protocol.messages import Mark
-from protocol.notes import InvalidNote, Note, parse_note
+from protocol.notes import MAX_SIGNATURES, InvalidNote, Note, VerifierKey, parse_note
 from protocol.rejections import Rejected
 from protocol.signing import PrivateKey
 from protocol.snapshot import MAX_BYTES as MAX_SNAPSHOT_BYTES
@@ -100,6 +101,7 @@ class MarkWatch:
         self._topic = marks_topic(replica.genesis.id)
         self._since = clock.now()
         self._parked = b""
+        self._one_at_a_time = trio.Lock()
         self._forget(None)
         self.differs = ""
         """How the log key's newest snapshot differs from this node's own; empty as long as it does not."""
@@ -110,17 +112,11 @@ class MarkWatch:
         self.note: Note | None = None
         self.successions: tuple[bytes, ...] = ()
         self.snapshot = b""
-        self._sightings: dict[bytes, Sighting] = {}
-
-    @property
-    def witnesses(self) -> int:
+        self.witnesses = 0
         """How many witnesses cosigned the newest mark in time."""
-        if self.note is None or self.head is None:
-            return 0
-        found = (cosignature(self.note, key) for key in witness_keys(self._genesis))
-        first = self._replica.state.marks == 1
-        epoch = self.head[2]
-        return sum(may_cosign(self._genesis, epoch, each.time, first=first) for each in found if each)
+        self._own = self._replica.answers.snapshot
+        self._first = self._replica.state.marks == 1
+        self._sightings: dict[bytes, Sighting] = {}
 
     @property
     def witnessed(self) -> bool | None:
@@ -144,7 +140,8 @@ class MarkWatch:
         await self._turn()
         told = ToldMark(note, snapshot, (), self._watch.keys.successions or None)
         await self._take(cbor.encode(told))
-        await self._spread()
+        async with self._one_at_a_time:
+            await self._spread()
 
     async def pull(self, peer: str) -> None:
         """Take what a peer has collected."""
@@ -154,24 +151,29 @@ class MarkWatch:
             return  # an older one, or it is busy
 
     async def _follow(self) -> None:
-        await self._turn()
         while True:
-            await self._replica.next_mark()
             await self._turn()
+            if self.head == self._replica.state.head:
+                await self._replica.next_mark()
 
     async def _turn(self) -> None:
         """Begin anew where there is a new mark."""
-        head = self._replica.state.head
-        if head == self.head or head is None:
-            return
-        self._forget(head)
-        self.differs = ""
-        parked, self._parked = self._parked, b""
-        if parked:
-            await self._take(parked)
-        await self._sight()
+        async with self._one_at_a_time:
+            head = self._replica.state.head
+            if head == self.head:
+                return
+            self._forget(head)
+            self.differs = ""
+            parked, self._parked = self._parked, b""
+            if parked:
+                await self._take_in(parked)
+            await self._sight()
 
     async def _take(self, data: bytes) -> None:
+        async with self._one_at_a_time:
+            await self._take_in(data)
+
+    async def _take_in(self, data: bytes) -> None:
         try:
             told, said = self._open(data)
             if told is None or said is None:
@@ -199,21 +201,30 @@ class MarkWatch:
         return told, said
 
     async def _merge(self, told: ToldMark, said: Spoken) -> None:
-        fresh = parse_note(told.note)
-        lines = [line for line in fresh.signatures if any(line.by(key) for key in witness_keys(self._genesis))]
-        known = set(self.note.signatures) if self.note else set()
+        fresh, keys = parse_note(told.note), witness_keys(self._genesis)
         if self.note is None:
-            others = [line for line in fresh.signatures if line not in lines]
-            self.note, self.successions = Note(fresh.text, tuple(others)), said.successions
-        held = {line.name for line in known}
-        self.note = self.note.with_signatures(*(line for line in lines if line.name not in held))
+            log_key = VerifierKey(log_name(self._genesis.id), said.key)
+            self.note = Note(fresh.text, tuple(line for line in fresh.signatures if line.by(log_key))[:1])
+            self.successions = said.successions
+        held = {line.name for line in self.note.signatures}
+        lines = {line.name: line for line in fresh.signatures if any(line.by(key) for key in keys)}
+        new = [line for name, line in lines.items() if name not in held]
+        self.note = self.note.with_signatures(*new[: MAX_SIGNATURES - len(held)])
         if told.snapshot and not self.snapshot:
             await self._compare(told.snapshot, open_snapshot(told.snapshot, self._genesis.id, said.key))
         if told.sightings:
             await self._count(told.sightings)
-        if await self._cosign():
+        cosigned = await self._cosign()
+        self.witnesses = self._timely()
+        if cosigned:
             await self._spread()
         self._bulletin.touch(Topic.STATUS)
+
+    def _timely(self) -> int:
+        if self.note is None or self.head is None:
+            return 0
+        found = [cosignature(self.note, key) for key in witness_keys(self._genesis)]
+        return sum(may_cosign(self._genesis, self.head[2], each.time, first=self._first) for each in found if each)
 
     async def _spread(self) -> None:
         if self.note:
@@ -237,7 +248,7 @@ class MarkWatch:
     # ---- the snapshot
 
     async def _compare(self, data: bytes, theirs: Snapshot) -> None:
-        own = self._replica.answers.snapshot
+        own = self._own
         self.snapshot = data
         if own is None or theirs == own:
             return
@@ -257,7 +268,7 @@ class MarkWatch:
         signer, now = witness_signer(self._key), int(self._clock.now())
         if any(line.by(signer.verifier) for line in self.note.signatures):
             return False
-        if not may_cosign(self._genesis, self.head[2], now, first=self._replica.state.marks == 1):
+        if not may_cosign(self._genesis, self.head[2], now, first=self._first):
             return False
         if not await self._continues():
             return False

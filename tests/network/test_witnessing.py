@@ -8,9 +8,12 @@ import trio.testing
 
 import bootstrap.log_writer
 from node.log_warnings import log_warnings
+from node.mark_watch import ToldMark
+from protocol import cbor
 from protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from protocol.evidence import EvidenceKind
 from protocol.evidence_checks import verify_evidence
+from protocol.notes import Note, NoteSignature
 from protocol.snapshot import open_snapshot, sign_snapshot
 from protocol.witnesses import open_cosigned, quorum, witness_keys
 
@@ -129,3 +132,28 @@ async def test_another_snapshot_than_the_nodes_own_is_told(
         monkeypatch.undo()
         await network.until(3 * 60 + 20)
         assert warned(network, "ada") == []
+
+
+async def test_what_a_stranger_adds_to_a_note_is_left_out(kit: Kit, autojump_clock: MockClock) -> None:
+    """Lines of keys that nobody knows must not push out those of witnesses, and wrong ones refuse the whole."""
+    async with kit.network(honest(kit), witnessed(kit)) as network:
+        await network.until(80)
+        marks = network.cores["ada"].marks
+        good, snapshot, head = marks.note, marks.snapshot, marks.head
+        junk = tuple(NoteSignature(f"peerboard/witness/{n}", bytes(4), bytes(72)) for n in range(58))
+        log_line = good.signatures[:1]
+        marks._forget(head)
+        await marks._take(cbor.encode(ToldMark(Note(good.text, (*junk, *log_line)).encode(), b"", ())))
+        assert marks.note.signatures == log_line
+        wrong = NoteSignature(good.signatures[1].name, good.signatures[1].key_id, bytes(72))
+        told = ToldMark(Note(good.text, (*log_line, wrong)).encode(), snapshot, ())
+        assert not marks._is_valid(cbor.encode(told))
+        await marks._take(cbor.encode(told))
+        assert (marks.note.signatures, marks.snapshot) == (log_line, b"")
+        await marks._take(cbor.encode(ToldMark(good.encode(), snapshot, ())))
+        assert marks.witnesses == 4
+        assert marks.note.encode() == good.encode()
+        other = Checkpoint(network.genesis.log_verifier.name, head[0], bytes(32))
+        forged = sign_checkpoint(other, network._writers["bootstrap"]._signer).encode()
+        await marks._take(cbor.encode(ToldMark(forged, b"", ())))
+        assert marks.note.encode() == good.encode(), "a mark of another history is not this one"
