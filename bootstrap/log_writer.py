@@ -183,8 +183,8 @@ class LogWriter:
 
     async def _mark(self, epoch: int) -> None:
         await self._append(self._pending())
-        if self._core.replica.state.log_key != self._key.public:
-            return
+        if self._core.replica.state.log_key != self._key.public or not self._may_mark(epoch):
+            return  # handed over; or the disk was so slow that the hour is lost: the next one is marked in time
         await self._renew_chain()
         state = self._core.replica.state
         try:

@@ -261,6 +261,14 @@ def key_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     home_contents.show_keys(home, as_json=as_json)
 
 
+@key_app.command("witness")
+def key_witness(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Make the key with which this node cosigns marks, for a genesis to name it."""
+    from peerboard import home_contents
+
+    home_contents.make_witness_key(home, as_json=as_json)
+
+
 @config_app.command("show")
 def config_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Show every setting, and where its value comes from."""

@@ -23,6 +23,7 @@ def show_keys(folder: Path | None, *, as_json: bool) -> None:
         ("account", home.account_key, _public),
         ("device", home.device_key, _public),
         ("peer", home.peer_key, lambda file: peer_id(_peer_seed(file))),
+        ("witness", home.witness_key, _public),
         ("log", home.log_key, _public),
     ]
     keys = {name: read(file) for name, file, read in readers if file.exists()}
@@ -34,6 +35,16 @@ def show_keys(folder: Path | None, *, as_json: bool) -> None:
     else:
         for name, key in keys.items():
             print(f"{name:<7}  {key}")
+
+
+def make_witness_key(folder: Path | None, *, as_json: bool) -> None:
+    """Make the key with which this home's node cosigns marks, unless it is there. Raises `CommandFailed`."""
+    home = find_home(folder)
+    key = _public(home.witness_key)
+    if as_json:
+        print(json_answer("keys", {"witness": key}))
+    else:
+        print(f"witness  {key}")
 
 
 def _public(file: Path) -> str:

@@ -19,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from eval.demo.catalogue import packaged_models
+from peerboard.cli import main
 from peerboard.client import Daemon
 from peerboard.demo import Member
 from peerboard.demo_network import write_demo_network
@@ -95,7 +96,7 @@ def kill(member: Member) -> None:
     member.process.wait()
 
 
-def test_members_come_and_go_and_nothing_is_lost(members: list[Member]) -> None:
+def test_members_come_and_go_and_nothing_is_lost(members: list[Member], capsys: pytest.CaptureFixture[str]) -> None:
     bootstrap, *nodes = members
     casualty = nodes[3]
 
@@ -119,13 +120,17 @@ def test_members_come_and_go_and_nothing_is_lost(members: list[Member]) -> None:
     await_that("the nodes go on leaderless", lambda: leaderless(nodes[0]) and committed(nodes[0]) > 0)
     missed = ask(nodes[0], "/v1/status")["epoch"]["number"]
     warnings = Daemon(nodes[0].home).answer("/v1/status")["warnings"]
-    assert [warning["code"] for warning in warnings] == ["NO_BOOTSTRAP"]
+    codes = {warning["code"] for warning in warnings}
+    assert "NO_BOOTSTRAP" in codes
+    assert codes <= {"NO_BOOTSTRAP", "UNWITNESSED"}, "on a slow machine a mark may have come to some witnesses too late"
     await_that("they reveal", lambda: revealed(nodes[0]) or not leaderless(nodes[0]))
     bootstrap.start()
     await_that("everybody has closed the leaderless epoch", lambda: min(map(closed, members)) >= missed > gone)
     await_that("all boards are the same bytes", lambda: len(boards(members)) == 1, 10)
     verdicts = [v for v in ask(bootstrap, "/v1/results?epochs=24")["verdicts"] if v["epoch"] == missed]
     assert {v["verdict"] for v in verdicts if v["model"] != "wrong"} == {"DONE"}, "no work of that epoch is lost"
+
+    await_that("a stranger finds that all of it matches", lambda: verified(bootstrap, capsys))
 
     began = time.monotonic()
     for member in members:
@@ -139,6 +144,17 @@ def test_members_come_and_go_and_nothing_is_lost(members: list[Member]) -> None:
     for member in members:
         said = member.home.log_file.read_text().splitlines()
         assert not [line for line in said if json.loads(line).get("level") in {"error", "critical"}]
+
+
+def verified(bootstrap: Member, capsys: pytest.CaptureFixture[str]) -> bool:
+    """Whether what is published at the web address is what the log gives; before the first mark nothing is."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(Daemon(bootstrap.home).where["web"]), "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    return not ended.value.code and {"tree", "ledger", "snapshot", "contents"} <= {
+        step["step"] for step in answer["data"]["steps"] if step["ok"]
+    }
 
 
 def leaderless(member: Member) -> bool:
