@@ -26,9 +26,9 @@ MIB = 1 << 20
 
 
 def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes]:
-    """Close all open epochs before `opens`, in order; the salts that they bring to the next beacon.
+    """Close all open epochs before `opens`, in order; the salts that the marked one brings to the next beacon.
 
-    A leaderless epoch brings no setback to anyone.
+    A leaderless epoch brings no setback to anyone, so that withholding would cost nothing there: it brings no salts.
     """
     if state.opening is None:
         return {}
@@ -40,8 +40,8 @@ def close_open_epochs(state: State, opens: int) -> dict[tuple[int, bytes], bytes
         # Made anew where nobody spoke of a leaderless epoch: whether anybody has looked at it must make no difference.
         where = state.gatherings.pop(epoch, None) or _silent(state, epoch)
         counted = _close(state, where)
-        salts |= {(epoch, account): salt for account, salt in where.salts(counted)}
         if epoch == opened:
+            salts = {(epoch, account): salt for account, salt in where.salts(counted)}
             for key in where.unopened():
                 if account := state.accounts.get(key):
                     state.accounts[key] = replace(account, missed={**account.missed, epoch: state.marks})

@@ -1,7 +1,7 @@
 """What an epoch stands on.
 
 A mark opens an epoch. Its beacon comes from the next preimage of the log key's hash chain and from the salts that
-runners revealed in the epochs that the mark closes: nobody knows it early, and the log key cannot grind it. Without a
+runners revealed in the marked epoch that it closes: nobody knows it early, and the log key cannot grind it. Without a
 mark, nodes go on *leaderless* from the last marked epoch. Commitments and results count together only if they name the
 same ground.
 """

@@ -17,6 +17,7 @@ from protocol.messages import Profile, Result, TaskResult, commitment_digest
 from protocol.parameters import DEMO
 from protocol.tasks import Purpose, Task
 from protocol.tiers import Scope, scopes_of
+from protocol.transcripts import Stop
 
 World = Any  # the class of conftest.py, which tests cannot import
 NewWorld = Callable[..., World]
@@ -227,6 +228,6 @@ def test_stop_reasons_fit_the_questions(world: World) -> None:
     task = next(iter(world.plan(1).tasks.values()))
     result = world.result_of(task)
     assert is_consistent(task, replace(result, stops=bytes(25)))
-    assert is_consistent(task, replace(result, stops=b"\x03" * 25))
-    assert not is_consistent(task, replace(result, stops=b"\x04" * 25))
+    assert is_consistent(task, replace(result, stops=bytes([max(Stop)]) * 25))
+    assert not is_consistent(task, replace(result, stops=bytes([max(Stop) + 1]) * 25))
     assert not is_consistent(task, replace(result, stops=bytes(24)))

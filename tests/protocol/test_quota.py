@@ -117,12 +117,16 @@ def test_the_repository_of_an_adapter_is_its_own() -> None:
 
 
 def test_a_person_judges_none_of_its_models_through_any_account(world: World) -> None:
+    world.join("eve")
     world.attest("one", "ada", "ben")
     world.mark(0)
     register(world, "ada", model(1))
     world.mark(1)
+    world.log(*(world.seal(name, Profile(2, 4096, 1024, ("cpu",))) for name in [*PEOPLE, "eve"]))
+    world.mark(2)
     both = {world.account(name).public for name in ("ada", "ben")}
-    tasks = [task for task in world.plan(1).tasks.values() if task.subject.model == model(1).id]
+    tasks = [task for task in world.plan(2).tasks.values() if task.subject.model == model(1).id]
+    assert [len(task.ranking) for task in tasks] == [3]
     assert not any(both & set(task.ranking) for task in tasks)
 
 

@@ -99,3 +99,26 @@ def test_between_its_batches_nobody_chooses_a_beacon(world: World, salts: tuple[
     assert without in beacons
     whole = {marked_beacon(world.chain[1], salts_of(world, HONEST) | {(0, eve): salts[0]})}
     assert beacons == {without} | (whole if len(set(salts)) == 1 else set())
+
+
+def test_a_leaderless_epoch_brings_no_salts(world: World) -> None:
+    """Withholding costs nothing there, and whoever holds the log key chooses when to come back."""
+    world.log(*honest(world))
+    plan = world.plan(1)
+    commitments, results = world.statements(plan, HONEST)
+    world.log(*commitments, *results)
+    assert world.mark(3) is None
+    finals = {final.epoch for epoch in world.state.verdicts for final in epoch if final.counted}
+    assert finals == {0, 1}
+    expected = {(0, world.account(name).public): salt for name, salt in zip(HONEST, salts_in(world, 0), strict=True)}
+    assert world.state.opening.beacon == marked_beacon(world.chain[1], expected)
+
+
+def salts_in(world: World, epoch: int) -> list[bytes]:
+    """What the four revealed in an epoch, in their order."""
+    found = {
+        entry.signer: entry.message.salt
+        for entry in world.entries
+        if isinstance(entry.message, Result) and entry.message.epoch == epoch
+    }
+    return [found[world.device(name).public] for name in HONEST]

@@ -192,7 +192,7 @@ export class Ledger {
       return { task: id, state, total: found.total, questions: task.questions.length, counted: accounts(found.counted), agreeing: accounts(found.agreeing) }
     })
     if (epoch === this.opening.epoch) this.#noteMissed(said)
-    return { verdicts, salts: this.#salts(said, verdicts) }
+    return { verdicts, salts: epoch === this.opening.epoch ? this.#salts(said, verdicts) : [] }
   }
 
   #statementsOn (id, task, said) {
