@@ -56,7 +56,7 @@ function isConsistent (task, result) {
     outcomes.length === n && margins.length === n && sum(outcomes) === total &&
     ties.length === Math.ceil(n / 8) && (n === 0 || (ties.at(-1) & ((1 << spare) - 1)) === 0) &&
     fingerprint.length === 48 * n &&
-    (stops === undefined || (stops.length === n && stops.every((stop) => stop <= 3))) &&
+    (stops === undefined || (stops.length === n && stops.every((stop) => stop <= 4))) &&
     findings === undefined // of examinations, which are more than this implementation reads
 }
 
