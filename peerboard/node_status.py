@@ -122,6 +122,10 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"
     yield _fit(f"network  {safe(data['network']['name'])} · {_epoch(data['epoch'])}", terminal)
     yield _fit(f"log      {counted(log['size'], 'entry', 'entries')}{age} · {counted(data['peers'], 'peer')}", terminal)
+    if log.get("witnesses"):
+        seen = log["witnesses"]
+        word = "witnessed" if seen["witnessed"] else "! unwitnessed"
+        yield _fit(f"mark     {word}: {seen['cosigned']} of {seen['of']} cosigned, {seen['quorum']} needed", terminal)
     if data.get("reach"):
         yield _fit(f"reach    {safe(_reach(data['reach']))}", terminal)
     if data["account"]:

@@ -192,6 +192,16 @@ def test_status_is_fine_when_paused_and_check_finds_warnings(daemon: Any, call: 
     assert call("status", "--check", *home).code == 0
 
 
+def test_status_says_whether_the_newest_mark_is_witnessed(daemon: Any, call: Callable[..., Any]) -> None:
+    answer = json.loads(daemon.answers["GET /v1/status"])
+    assert "cosigned" not in call("status", "--home", daemon.home.folder).text
+    for witnessed, words in ((True, "witnessed: 3 of 4 cosigned"), (False, "! unwitnessed: 2 of 4 cosigned, 3 needed")):
+        seen = {"cosigned": 3 if witnessed else 2, "quorum": 3, "of": 4, "witnessed": witnessed}
+        answer["data"]["log"]["witnesses"] = seen
+        daemon.answers["GET /v1/status"] = json.dumps(answer).encode()
+        assert f"mark     {words}" in call("status", "--home", daemon.home.folder).text
+
+
 def test_stop_waits_for_the_end_of_the_process(daemon: Any, call: Callable[..., Any]) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
 
