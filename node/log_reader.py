@@ -20,6 +20,7 @@ from node.offload import offload
 from node.omissions import Arrived, Omissions
 from node.replica import Replica
 from node.store import Store, StoreFailed
+from node.tile_requests import TileRequests
 from protocol import cbor
 from protocol.checkpoint import Checkpoint
 from protocol.definitions import Count
@@ -28,13 +29,18 @@ from protocol.evidence import Fork, Successions
 from protocol.merkle import leaf_hash
 from protocol.messages import Mark
 from protocol.notes import InvalidNote
-from protocol.rejections import Rejected
+from protocol.rejections import Rejected, Rejection
 from protocol.successions import keys_in_force
+from protocol.tiles import InvalidTile
 
 LOG = "/peerboard/log/1"
+FIRST_ENTRIES = 1000
 PORTION_ENTRIES = 4000
 PORTION_BYTES = 8 * 1024 * 1024
 NOTE_BYTES = 4096
+
+Part = tuple[int, list[Envelope], list[Rejection | None]]
+"""Entries of the log from an index on, and for each why it is VOID, or None."""
 
 
 def checkpoints_topic(network: bytes) -> str:
@@ -92,6 +98,7 @@ class LogReader:
         """The newest checkpoint that this node's log reaches."""
         self.heard = -float("inf")
         """When the newest checkpoint arrived, Unix time."""
+        self._tiles = TileRequests(network, store, replica.genesis.id)
         network.serve(LOG, self._answer)
 
     async def load(self) -> None:
@@ -163,10 +170,11 @@ class LogReader:
         fork = self.watch.box.fork
         entries: list[Envelope] = []
         frontier = self._replica.state.frontier
+        most = FIRST_ENTRIES
         said: Spoken | None = None
         target: Checkpoint | None = None
         while said is None or target is None or frontier.size < target.size:
-            ask = Ask(frontier.size, PORTION_ENTRIES)
+            ask = Ask(frontier.size, most)
             portion = cbor.decode(await self._network.request(peer, LOG, cbor.encode(ask)), Portion)
             if not portion.note:
                 return
@@ -178,6 +186,9 @@ class LogReader:
                     target = self._common(fork, target)
             if target is None or target.size <= frontier.size:
                 return
+            if target.size - frontier.size > PORTION_ENTRIES:
+                return await self._fetch_history(peer, said, target)
+            most = PORTION_ENTRIES
             fresh = portion.entries[: target.size - frontier.size]
             if not fresh:
                 return
@@ -187,35 +198,78 @@ class LogReader:
         if frontier.root != target.root:
             if not fork and await self._compare(said, peer):
                 return
+            await self._forget_unproven()
             raise NotTheLog(f"its {len(entries)} entries are not the ones that the log key's checkpoint covers.")
         start = self._replica.size
+        voids = await self._take(entries, said, reached=True)
+        await self._look_back([(start, entries, voids)], said)
+
+    async def _fetch_history(self, peer: str, said: Spoken, target: Checkpoint) -> None:
+        """A long gap is filled by the log's tiles, a piece at a time; what was filled stays if the peer goes away."""
+        suspicious: list[Part] = []
+
+        async def take(entries: list[Envelope]) -> None:
+            start = self._replica.size
+            reached = start + len(entries) == target.size
+            voids = await self._take(entries, said, reached=reached)
+            part = start, entries, voids
+            if reached or Rejection.VOID_WRONG_STATE in voids:
+                suspicious.append(part)  # a proof needs the whole tree
+            else:
+                await self.watch.look_at(*part, said)
+
+        try:
+            await self._tiles.follow(peer, target, self._replica.state.frontier, take)
+        except InvalidTile as error:
+            if not self.watch.box.fork and await self._compare(said, peer):
+                return
+            await self._forget_unproven()
+            raise NotTheLog(f"{error}.") from None
+        await self._look_back(suspicious, said)
+
+    async def _forget_unproven(self) -> None:
+        """Go back to the checkpoint that this node's log reached: it may be what lies beyond that is not the log's."""
+        size = self._keys.open(self.note).checkpoint.size if self.note else 0
+        if size < self._replica.size and not self.watch.box.fork:
+            await self._store.cut_log(size)
+            await self._fold_again()
+
+    async def _take(self, entries: list[Envelope], said: Spoken, *, reached: bool) -> list[Rejection | None]:
+        """Keep and fold the next entries that a checkpoint covers. `reached`: there are no more of them."""
+        start, note = self._replica.size, said.note if reached else None
         allowed = keys_in_force(self._replica.genesis, self._keys.in_force, self._keys.count, entries)
-        if not fork and said.key not in allowed:
+        if reached and not self.watch.box.fork and said.key not in allowed:
+            await self._forget_unproven()
             raise NotTheLog("its checkpoint is signed by a key that is not in force there.")
-        note = said.note
         await self._store.append_log(start, [(entry.id, entry.data) for entry in entries], note, self._clock.now())
-        self.note, self.heard = note, self._clock.now()
+        if reached:
+            self.note, self.heard = said.note, self._clock.now()
         self._keys.learn(start, entries)
-        voids = self._replica.extend(entries)
-        await self.watch.look_at(start, entries, voids, said)
+        return self._replica.extend(entries, quiet=not reached)
+
+    async def _look_back(self, parts: list[Part], said: Spoken) -> None:
+        """What a checkpoint that was reached says about the log's word, and about this node's state."""
+        fork = self.watch.box.fork
+        for part in parts:
+            await self.watch.look_at(*part, said)
+        marks = [
+            void
+            for _, entries, voids in parts
+            for entry, void in zip(entries, voids, strict=True)
+            if isinstance(entry.message, Mark)
+        ]
         if not fork:
             await self.watch.check_receipts(said)
-        if any(isinstance(entry.message, Mark) for entry in entries) and not fork:
+        if marks and not fork:
             self.omissions.look(self._clock.now())
         self.omissions.forget_found()
-        if self._replica.state.halted is None and any(
-            void and isinstance(entry.message, Mark) for entry, void in zip(entries, voids, strict=True)
-        ):
+        if self._replica.state.halted is None and any(marks):
             await self._fold_anew()
         self._bulletin.touch(Topic.STATUS)
 
     async def _fold_anew(self) -> None:
         """A mark that has no effect here means that this node went wrong, or the log key did: the store decides."""
-        held = tuple(self._replica.held.values())
-        self._replica.begin_again()
-        await self._fold_stored()
-        for envelope in held:
-            self._replica.take(envelope)
+        await self._fold_again()
         if self._replica.void_mark:
             text = (
                 f"The log's newest mark has no effect: {self._replica.void_mark.sentence} This node follows no further "
@@ -224,6 +278,13 @@ class LogReader:
             self._bulletin.tell(Level.FAIL, "MARK_VOID", text)
         else:
             self._bulletin.tell(Level.WARN, "FOLDED_ANEW", "This node's state had gone wrong; it was folded anew.")
+
+    async def _fold_again(self) -> None:
+        held = tuple(self._replica.held.values())
+        self._replica.begin_again()
+        await self._fold_stored()
+        for envelope in held:
+            self._replica.take(envelope)
 
     def _common(self, fork: Fork | None, target: Checkpoint) -> Checkpoint | None:
         """Of a log with two histories only the common prefix is wanted, from whoever has it."""
@@ -250,11 +311,7 @@ class LogReader:
         place = self.watch.box.fork.divergence if self.watch.box.fork else None
         if place is None or self._replica.size <= place.size:
             return
-        held = tuple(self._replica.held.values())
-        self._replica.begin_again()
-        await self._fold_stored()
-        for envelope in held:
-            self._replica.take(envelope)
+        await self._fold_again()
         text = f"Finality is frozen at {place.size} entries, where the two histories part. This node goes on relaying."
         self._bulletin.tell(Level.FAIL, "FROZEN", text)
         for topic in Topic:

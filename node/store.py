@@ -17,8 +17,8 @@ from node.log_tiles import SCHEMA as TILES
 from node.log_tiles import LogTiles, Proofs
 from node.offload import offload
 from node.sqlite_alone import sqlite_utils
-from protocol.merkle import Frontier
-from protocol.tiles import Tile
+from protocol.merkle import HASH_BYTES, Frontier
+from protocol.tiles import WIDTH, Bundle, Tile, encode_bundle
 
 T = TypeVar("T")
 
@@ -121,16 +121,41 @@ class Store:
 
     # ---- the log
 
-    async def append_log(self, start: int, entries: Sequence[tuple[bytes, bytes]], note: bytes, now: float) -> None:
-        """Keep (id, data) of the entries from position `start` on, and the checkpoint that covers them."""
+    async def append_log(
+        self, start: int, entries: Sequence[tuple[bytes, bytes]], note: bytes | None, now: float
+    ) -> None:
+        """Keep (id, data) of the entries from position `start` on, and the checkpoint whose last entries they are.
+
+        `note` is None while there are more to come: what lies beyond the last checkpoint that was kept is not proven.
+        """
 
         def write() -> None:
             rows = ((start + place, key, data, now) for place, (key, data) in enumerate(entries))
             self._many("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", rows)
             self._tiles.append(start, [data for _, data in entries])
-            self._execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?)", (note,))
+            if note is not None:
+                self._execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?)", (note,))
 
         await self._write(write)
+
+    async def cut_log(self, size: int) -> None:
+        """Forget the entries from position `size` on."""
+
+        def write() -> None:
+            self._execute("DELETE FROM log WHERE position >= ?", (size,))
+            self._tiles.append(size, [])
+
+        await self._write(write)
+
+    async def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile of the log; nothing where not all of them are kept."""
+        content = await self._run(lambda: self._tiles.read(tile))
+        return content if len(content) == tile.width * HASH_BYTES else b""
+
+    async def bundle(self, bundle: Bundle) -> bytes:
+        """An entry bundle of the log; nothing where not all of it is kept."""
+        entries = await self.log_entries(bundle.index * WIDTH, bundle.width)
+        return encode_bundle(entries) if len(entries) == bundle.width else b""
 
     async def log_entries(self, start: int, most: int) -> list[bytes]:
         """The data of at most `most` entries from position `start` on."""
@@ -152,10 +177,6 @@ class Store:
     async def frontier(self, size: int) -> Frontier:
         """The right edge of the log's tree at `size` entries; `ValueError` where it is not kept."""
         return await self._run(lambda: self._tiles.frontier(size))
-
-    async def tile(self, tile: Tile) -> bytes:
-        """The hashes of a tile of the log's tree; fewer than its width where they are not kept."""
-        return await self._run(lambda: self._tiles.read(tile))
 
     async def checkpoint(self) -> bytes | None:
         """The newest signed checkpoint, if there is one."""

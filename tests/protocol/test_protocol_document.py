@@ -15,6 +15,7 @@ from node.reach import PEERS
 from node.receipt_keeper import RECEIPTS
 from node.replica import TIMELESS
 from node.shards import envelopes_topic
+from node.tile_requests import MOST_PATHS, TILES
 from node.transcripts import MOST_WANTED, PORTION_BYTES, TRANSCRIPT_BYTES, TRANSCRIPTS
 from node.tree_requests import TREE
 from protocol.ledger import PROTOCOL_VERSION
@@ -82,9 +83,10 @@ def test_what_goes_between_nodes() -> None:
     network = bytes(32)
     for topic in (envelopes_topic(network), checkpoints_topic(network), marks_topic(network)):
         assert f"`{topic.replace(network.hex()[:32], 'NET')}`" in WORDS
-    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, RECEIPTS, EVIDENCE, MARK, PEERS):
+    for name in (LOG, RECONCILE, ENVELOPES, TRANSCRIPTS, TREE, TILES, RECEIPTS, EVIDENCE, MARK, PEERS):
         assert f"`{name}`" in WORDS
     assert f"`most` ≤ {PORTION_ENTRIES:,}" in WORDS
+    assert f"`tile/entries/x001/234`), ≤ {MOST_PATHS} |" in WORDS
     assert f"≤ {PORTION_IDS:,} each" in WORDS
     assert f"transcripts wanted, ≤ {MOST_WANTED}" in WORDS
     assert f"each ≤ {TRANSCRIPT_BYTES >> 20} MiB, ≤ {PORTION_BYTES >> 20} MiB in all" in WORDS

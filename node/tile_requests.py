@@ -1,0 +1,176 @@
+"""The log's history by its tiles, from whoever holds them; each piece is checked against a checkpoint before its use.
+
+First come the hash tiles above the entries, 32 bytes for 256 entries, which lead to the checkpoint's root or are
+refused; then the entry bundles, each of which must hash to its place in them. So no more than a few bundles are ever
+held, and a peer that sends anything else is found out before any of it is kept.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import Annotated
+
+import trio
+from msgspec import Meta, Struct
+
+from node.network import Network, Reason, RequestFailed
+from node.offload import offload
+from node.store import Store
+from node.ungrouped import ungrouped
+from protocol import cbor
+from protocol.checkpoint import Checkpoint
+from protocol.envelope import Envelope, open_envelope
+from protocol.merkle import Frontier, frontier, leaf_hash
+from protocol.tiles import (
+    HEIGHT,
+    MAX_BUNDLE_BYTES,
+    MAX_LEVEL,
+    WIDTH,
+    Bundle,
+    InvalidTile,
+    Tile,
+    TreeReader,
+    bundles,
+    decode_bundle,
+    parse_path,
+    tile_root,
+    tiles,
+)
+
+TILES = "/peerboard/tiles/1"
+MOST_PATHS = 64
+LONGEST_PATH = 64
+ANSWER_BYTES = 8 * 1024 * 1024
+BUNDLES_AT_ONCE = 8
+TIMEOUT_SECONDS = 30.0
+
+Take = Callable[[list[Envelope]], Awaitable[None]]
+
+
+class AskTiles(Struct, frozen=True, forbid_unknown_fields=True):
+    """Hash tiles and entry bundles, by the paths under which they lie (C2SP tlog-tiles)."""
+
+    paths: Annotated[tuple[Annotated[str, Meta(max_length=LONGEST_PATH)], ...], Meta(max_length=MOST_PATHS)]
+
+
+class ToldTiles(Struct, frozen=True, forbid_unknown_fields=True):
+    """Their bytes, in the same order, empty for what is not held; the last ones are left out where it gets too much."""
+
+    contents: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BUNDLE_BYTES)], ...], Meta(max_length=MOST_PATHS)]
+
+
+class TileRequests:
+    """Serves this node's tiles, and follows a peer's."""
+
+    def __init__(self, network: Network, store: Store, network_id: bytes) -> None:
+        self._network = network
+        self._store = store
+        self._network_id = network_id
+        network.serve(TILES, self._answer)
+
+    async def follow(self, peer: str, checkpoint: Checkpoint, own: Frontier, take: Take) -> None:
+        """Hand the checkpoint's entries behind the own ones to `take`, in order, some thousand at a time, opened.
+
+        While some are folded, the next ones are checked and those after them fetched. Raises `RequestFailed`,
+        `InvalidTile` where the peer's tiles are not the checkpoint's or the own entries are not its prefix, and
+        `Rejected` for an entry that is no envelope.
+        """
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                reader = await self._reader(peer, checkpoint, own)
+                fetched_in, fetched = trio.open_memory_channel[tuple[list[Bundle], list[bytes]]](1)
+                opened_in, opened = trio.open_memory_channel[list[Envelope]](0)
+                wanted = list(bundles(checkpoint.size, own.size))
+                nursery.start_soon(self._fetch, peer, wanted, fetched_in)
+                nursery.start_soon(self._open, reader, own.size, fetched, opened_in)
+                async with opened:
+                    async for entries in opened:
+                        await take(entries)
+
+    async def _reader(self, peer: str, checkpoint: Checkpoint, own: Frontier) -> TreeReader:
+        """The tree above the bundles behind the own entries, which lead to it themselves."""
+        wanted = list(_tiles_above(checkpoint.size, own.size))
+        contents: dict[Tile, bytes] = {}
+        while wanted:
+            asked = wanted[:MOST_PATHS]
+            told = await self._ask(peer, [tile.path for tile in asked])
+            contents |= dict(zip(asked, told, strict=False))
+            wanted = wanted[len(told) :]
+        reader = TreeReader(lambda tile: contents.get(tile, b""), checkpoint.size, checkpoint.root)
+        whole = own.size // WIDTH * WIDTH
+        if frontier(reader.node, whole) != await self._store.frontier(whole):
+            raise InvalidTile("the checkpoint's tree does not begin with the entries that are held")
+        return reader
+
+    async def _fetch(
+        self, peer: str, wanted: list[Bundle], into: trio.MemorySendChannel[tuple[list[Bundle], list[bytes]]]
+    ) -> None:
+        async with into:
+            while wanted:
+                told = await self._ask(peer, [bundle.path for bundle in wanted[:BUNDLES_AT_ONCE]])
+                await into.send((wanted[: len(told)], told))
+                wanted = wanted[len(told) :]
+
+    async def _open(
+        self,
+        reader: TreeReader,
+        start: int,
+        fetched: trio.MemoryReceiveChannel[tuple[list[Bundle], list[bytes]]],
+        into: trio.MemorySendChannel[list[Envelope]],
+    ) -> None:
+        async with fetched, into:
+            async for pieces, contents in fetched:
+                call = partial(_open_bundles, reader, pieces, contents, start, self._network_id)
+                await into.send(await offload(call))
+
+    async def _ask(self, peer: str, paths: Sequence[str]) -> list[bytes]:
+        """The first of these, at least one; all that come are held by the peer."""
+        body = cbor.encode(AskTiles(tuple(paths)))
+        told = cbor.decode(await self._network.request(peer, TILES, body, timeout=TIMEOUT_SECONDS), ToldTiles)
+        if not told.contents or len(told.contents) > len(paths) or not all(told.contents):
+            raise RequestFailed(Reason.UNSUPPORTED, f"{peer} does not hold {paths[0]} of the log.")
+        return list(told.contents)
+
+    async def _answer(self, peer: str, body: bytes) -> bytes:
+        contents: list[bytes] = []
+        size = 0
+        for path in cbor.decode(body, AskTiles).paths:
+            piece = parse_path(path)
+            content = await (self._store.bundle(piece) if isinstance(piece, Bundle) else self._store.tile(piece))
+            size += len(content)
+            if contents and size > ANSWER_BYTES:
+                break
+            contents.append(content)
+        return cbor.encode(ToldTiles(tuple(contents)))
+
+
+def _tiles_above(size: int, own: int) -> Iterator[Tile]:
+    """The hash tiles by which the bundles of a tree of `size` leaves behind `own` ones can be checked.
+
+    Those above the full bundles, up to the tree's right edge, and of level 0 the partial one only: what is below a full
+    tile follows from the entries.
+    """
+    edge = {
+        Tile(level, (size >> HEIGHT * level) // WIDTH, (size >> HEIGHT * level) % WIDTH)
+        for level in range(MAX_LEVEL + 1)
+        if (size >> HEIGHT * level) % WIDTH
+    }
+    yield from sorted(edge | {tile for tile in tiles(size, own) if tile.level})
+
+
+def _open_bundles(
+    reader: TreeReader, pieces: Sequence[Bundle], contents: Sequence[bytes], start: int, network: bytes
+) -> list[Envelope]:
+    """The entries from index `start` on of some bundles, each of which must be the tree's."""
+    opened: list[Envelope] = []
+    for piece, content in zip(pieces, contents, strict=True):
+        entries = decode_bundle(content, piece.width)
+        leaves = [leaf_hash(entry) for entry in entries]
+        if piece.width == WIDTH:
+            is_the_trees = tile_root(b"".join(leaves)) == reader.node(HEIGHT, piece.index)
+        else:
+            is_the_trees = leaves == reader.leaves(piece.index)
+        if not is_the_trees:
+            raise InvalidTile(f"the entries of {piece.path} are not those of the checkpoint's tree")
+        known = max(0, start - piece.index * WIDTH)
+        opened += [open_envelope(entry, network) for entry in entries[known:]]
+    return opened

@@ -1,0 +1,231 @@
+"""Long gaps in the log are filled by its tiles, from any peer; what is not the checkpoint's is not kept."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node import log_reader, tile_requests
+from node.bulletin import Bulletin
+from node.clock import Clock
+from node.core import Core, open_core
+from node.memory_network import MemoryHub, open_memory_hub
+from node.network import Reason, RequestFailed
+from node.offload import inline
+from node.tile_requests import AskTiles, ToldTiles
+from protocol import cbor, epochs, ledger
+from protocol.checkpoint import Checkpoint, sign_checkpoint
+from protocol.envelope import Envelope, seal
+from protocol.genesis import Genesis
+from protocol.merkle import Frontier, frontier, leaf_hash
+from protocol.messages import Delegation, Rating, consent_to
+from protocol.notes import SignerKey
+from protocol.signing import PrivateKey
+from protocol.tiles import WIDTH, Bundle, Tile, TreeReader, bundles, decode_bundle, tile_root
+
+Kit = Any
+LOG_KEY = PrivateKey(b"l" * 32)
+CHAIN = epochs.hash_chain(b"c" * 32, 64)
+MARKS = 3
+LENGTH = 900
+START = 1_800_000_000
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a test's log has many of them."""
+    monkeypatch.setattr(log_reader, "FIRST_ENTRIES", 20)
+    monkeypatch.setattr(log_reader, "PORTION_ENTRIES", 40)
+    monkeypatch.setattr(tile_requests, "BUNDLES_AT_ONCE", 1)
+
+
+def a_log(genesis: Genesis, length: int = LENGTH, stars: int = 1) -> list[Envelope]:
+    """Entries with three marks, some that have an effect, and many that have none."""
+    state = ledger.begin(genesis)
+    written: list[Envelope] = []
+
+    def write(envelope: Envelope) -> None:
+        written.append(envelope)
+        ledger.append(state, envelope)
+
+    for epoch in range(MARKS):
+        account, device = PrivateKey(bytes([epoch, 1]) * 16), PrivateKey(bytes([epoch, 2]) * 16)
+        consent = device.sign(consent_to(genesis.id, account.public))
+        write(seal(account, genesis.id, Delegation(device.public, consent)))
+        write(seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[-2 - epoch])))
+        for number in range(length // MARKS - 2):
+            write(seal(account, genesis.id, Rating(number, genesis.models[0].id, "maths", stars)))
+    return written
+
+
+class Peers:
+    """Cores in memory that do not run: they answer, hold what they are given of a log, and do what they are told."""
+
+    def __init__(self, hub: MemoryHub, genesis: Genesis, folder: Path) -> None:
+        self.hub = hub
+        self._genesis = genesis
+        self._folder = folder
+
+    @asynccontextmanager
+    async def open(self, name: str, held: Sequence[Envelope] = ()) -> AsyncIterator[Core]:
+        clock = Clock(START)
+        file = self._folder / f"{name}.sqlite"
+        async with (
+            self.hub.open(name) as network,
+            open_core(self._genesis, network, file, clock, Bulletin(clock)) as core,
+        ):
+            if held:
+                rows = [(each.id, each.data) for each in held]
+                await core.store.append_log(0, rows, self._note(held), START)
+                await core.log_reader.load()
+            for other in self.hub.networks.values():
+                if other.peer != network.peer:
+                    await network.connect(other.addresses[0])
+            yield core
+
+    def _note(self, held: Sequence[Envelope]) -> bytes:
+        signer = SignerKey(self._genesis.log_verifier.name, LOG_KEY)
+        frontier = Frontier().extend(leaf_hash(each.data) for each in held)
+        return sign_checkpoint(Checkpoint(signer.verifier.name, frontier.size, frontier.root), signer).encode()
+
+
+@pytest.fixture
+async def peers(kit: Kit, tmp_path: Path) -> AsyncIterator[Peers]:
+    inline.set(True)
+    async with open_memory_hub() as hub:
+        yield Peers(hub, kit.genesis(), tmp_path)
+
+
+async def log_of(core: Core) -> list[bytes]:
+    """What a core's store keeps of the log."""
+    return await core.store.log_entries(0, 10_000)
+
+
+def codes(core: Core) -> list[str]:
+    return [activity.code for activity in core.bulletin.activities]
+
+
+@pytest.mark.parametrize("known", [0, 200, 256, 700])
+async def test_a_long_gap_is_filled_whatever_was_known(kit: Kit, peers: Peers, known: int) -> None:
+    log = a_log(kit.genesis())
+    async with peers.open("ada", log) as ada, peers.open("eve", log[:known]) as eve:
+        assert eve.replica.size == known
+        await eve.log_reader.catch_up("ada")
+        assert eve.replica.state.digest() == ada.replica.state.digest()
+        assert await log_of(eve) == [each.data for each in log]
+        assert eve.log_reader.note == ada.log_reader.note == await eve.store.checkpoint()
+        assert eve.replica.answers.bytes_of("leaderboard") == ada.replica.answers.bytes_of("leaderboard")
+        assert await eve.store.prove(300, len(log)) == await ada.store.prove(300, len(log))
+        assert codes(eve) == codes(ada)
+
+
+async def test_a_piece_that_is_not_the_logs_is_refused_before_it_is_kept(kit: Kit, peers: Peers) -> None:
+    log, other = a_log(kit.genesis()), a_log(kit.genesis(), stars=2)
+    async with peers.open("ada", log) as ada, peers.open("ben", log), peers.open("eve") as eve:
+        genuine = ada.store.bundle
+
+        async def swapped(bundle: Bundle) -> bytes:
+            if bundle.index != 1:
+                return await genuine(bundle)
+            return b"".join(len(each.data).to_bytes(2, "big") + each.data for each in other[256:512])
+
+        ada.store.bundle = swapped  # type: ignore[method-assign]
+        await eve.log_reader.catch_up("ada")
+        assert codes(eve) == ["LOG_REFUSED"]
+        assert (eve.replica.size, await log_of(eve)) == (0, [])
+        await eve.log_reader.catch_up("ben")
+        assert eve.replica.size == len(log)
+
+
+async def test_what_was_filled_stays_when_the_peer_goes_away(kit: Kit, peers: Peers) -> None:
+    log = a_log(kit.genesis())
+    async with peers.open("ada", log) as ada, peers.open("ben", log), peers.open("eve") as eve:
+        leave_at(ada, 3)
+        await eve.log_reader.catch_up("ada")
+        assert 0 < eve.replica.size < len(log)
+        assert eve.log_reader.note == b""
+        size = eve.replica.size
+    async with peers.open("eve") as eve, peers.open("ben") as ben:
+        assert eve.replica.size == size, "the next start goes on from there"
+        await eve.log_reader.catch_up("ben")
+        assert eve.replica.state.digest() == ben.replica.state.digest()
+        assert codes(eve) == []
+
+
+@pytest.mark.parametrize("length", [LENGTH, 540])
+async def test_what_no_checkpoint_covers_gives_way_to_what_one_does(kit: Kit, peers: Peers, length: int) -> None:
+    """A log with two histories: the peer with the one leaves before its end, and all others have the other."""
+    log, other = a_log(kit.genesis()), a_log(kit.genesis(), length, stars=2)
+    async with peers.open("ada", log) as ada, peers.open("ben", other) as ben, peers.open("eve") as eve:
+        leave_at(ada, 2)
+        await eve.log_reader.catch_up("ada")
+        assert eve.replica.size == 512
+        await eve.log_reader.catch_up("ben")
+        await eve.log_reader.catch_up("ben")
+        assert eve.replica.state.digest() == ben.replica.state.digest()
+
+
+async def test_a_peer_is_told_when_it_asks_for_what_there_is_not(kit: Kit, peers: Peers) -> None:
+    async with peers.open("ada", a_log(kit.genesis())) as ada, peers.open("eve") as eve:
+        ask = partial(eve.network.request, "ada", tile_requests.TILES)
+        told = await ask(cbor.encode(AskTiles(("tile/entries/000", "tile/0/000", "tile/entries/009", "tile/1/000"))))
+        contents = cbor.decode(told, ToldTiles).contents
+        assert decode_bundle(contents[0]) == (await log_of(ada))[:256]
+        assert contents[1] == b"".join(leaf_hash(entry) for entry in (await log_of(ada))[:256])
+        assert contents[2:] == (b"", b"")
+        for nonsense in (b"", b"\xff", cbor.encode(AskTiles(("tile/entries/../../key",)))):
+            with pytest.raises(RequestFailed):
+                await ask(nonsense)
+
+
+def leave_at(core: Core, first: int) -> None:
+    """The core answers no more once it is asked for this bundle."""
+    genuine = core.store.bundle
+
+    async def leaving(bundle: Bundle) -> bytes:
+        if bundle.index >= first:
+            raise RequestFailed(Reason.RESET, "gone")
+        return await genuine(bundle)
+
+    core.store.bundle = leaving  # type: ignore[method-assign]
+
+
+LEAVES = [leaf_hash(number.to_bytes(4, "big")) for number in range(70_000)]
+
+
+def rows() -> list[list[bytes]]:
+    """Each level's hashes of the tree of all leaves."""
+    found = [LEAVES]
+    while len(found[-1]) >= WIDTH:
+        below = found[-1]
+        whole = range(0, len(below) - WIDTH + 1, WIDTH)
+        found.append([tile_root(b"".join(below[start : start + WIDTH])) for start in whole])
+    return found
+
+
+ROWS = rows()
+
+
+def read(tile: Tile) -> bytes:
+    content = ROWS[tile.level][tile.index * WIDTH :][: tile.width]
+    assert len(content) == tile.width
+    return b"".join(content)
+
+
+@given(st.integers(0, len(LEAVES)), st.data())
+def test_the_tiles_that_are_asked_for_are_enough_and_no_more_than_are_there(size: int, data: st.DataObject) -> None:
+    own = data.draw(st.integers(0, max(0, size - 1)))
+    contents = {tile: read(tile) for tile in tile_requests._tiles_above(size, own)}
+    reader = TreeReader(contents.__getitem__, size, TreeReader(read, size).frontier.root)
+    for bundle in bundles(size, own):
+        if bundle.width == WIDTH:
+            assert reader.node(8, bundle.index) == ROWS[1][bundle.index]
+        else:
+            assert reader.leaves(bundle.index) == LEAVES[bundle.index * WIDTH : size]
+    whole = own // WIDTH * WIDTH
+    assert frontier(reader.node, whole) == TreeReader(read, whole).frontier
