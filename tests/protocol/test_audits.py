@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from protocol import audits
-from protocol.audits import Conclusion, Finding, Sight
+from protocol.audits import Audited, Conclusion, Finding, Sight
 from protocol.counting import is_consistent
 from protocol.lifecycle import TaskState
 from protocol.messages import Profile, Result, TaskResult, commitment_digest
@@ -128,6 +128,17 @@ def test_what_most_find_is_on_record_and_has_its_consequence(
         if behind and suspect in other.ranking and other.purpose is Purpose.REGULAR:
             assert other.ranking[-1] == suspect
     assert world.refold().digest() == world.state.digest()
+
+
+def test_records_are_kept_for_the_window(world: World) -> None:
+    (task,) = examining(world, 1)
+    examined, window, now = task.examined[0].account, PARAMETERS.profile_window, world.state.marks
+    old, kept = (Audited(bytes(32), Conclusion.MATCHES, 0, now - age) for age in (window, window - 1))
+    world.state.accounts[examined] = replace(world.state.accounts[examined], audits=(old, kept))
+    say(world, 1, lambda _, asked: tuple(MATCH for _ in asked.examined) or None)
+    world.mark(2)
+    new = Audited(task.looks_at or b"", Conclusion.MATCHES, 0, now)
+    assert world.state.accounts[examined].audits == (kept, new)
 
 
 def test_a_minority_of_examiners_puts_nothing_on_record(world: World) -> None:

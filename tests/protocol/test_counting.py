@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from protocol.counting import Committed, Revealed, Statements, Verdict, decide, is_firm, lower_median
+from protocol.audits import Examined, Finding, Sight
+from protocol.counting import Committed, Revealed, Statements, Verdict, decide, is_consistent, is_firm, lower_median
 from protocol.failures import Failure
 from protocol.lifecycle import Event
 from protocol.messages import TaskResult
@@ -201,6 +202,20 @@ def test_made_up_outcomes_with_a_true_fingerprint_do_not_agree() -> None:
     found = verdict(network(range(5), r3=liar))
     assert ranks_of(found.agreeing) == [0, 1, 2, 4]
     assert found.medians == TRUTH
+
+
+def test_one_question_in_ten_is_forgiven_and_no_more() -> None:
+    for flipped, agreeing in ((2, [0, 1, 2, 3, 4]), (3, [0, 1, 2, 3])):
+        outcomes = tuple(1000 - value if place < flipped else value for place, value in enumerate(TRUTH))
+        found = verdict(network(range(5), r4=honest(4, outcomes)))
+        assert ranks_of(found.agreeing) == agreeing, flipped
+
+
+def test_a_result_has_a_finding_for_the_only_examined_account() -> None:
+    task = replace(TASK, examined=(Examined(b"e" * 32, bytes(32)),))
+    finding = Finding(Sight.NOT_REVEALED)
+    for findings, fits in (((finding,), True), ((), False), ((finding, finding), False)):
+        assert is_consistent(task, replace(honest(0), findings=findings)) == fits
 
 
 def test_a_mismatch_on_a_near_tie_is_nobodys_fault() -> None:

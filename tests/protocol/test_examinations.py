@@ -212,6 +212,14 @@ def test_tasks_differ_where_rule_3_would_not_let_them_agree(values: list[int], d
     assert not differ(one, two, 1000)
 
 
+def test_two_answers_in_twenty_may_be_others_and_three_may_not() -> None:
+    places, values = tuple(range(20)), (0,) * 20
+    one = pack(b"1" * 32, 0, places, values, places, ())
+    for flipped, found in ((2, False), (3, True)):
+        other = pack(b"2" * 32, 0, places, (1000,) * flipped + values[flipped:], places, ())
+        assert differ(one, other, 0) == found
+
+
 def test_open_rankings_are_asked_deeper(new_world: NewWorld) -> None:
     parameters = replace(FEW, quick_depth=5, standard_depth=10, comprehensive_depth=20, questions_max=60)
     world = new_world(models=7, parameters=parameters)

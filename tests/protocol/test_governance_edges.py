@@ -70,6 +70,9 @@ def test_strangers_votes_are_scaled_only_beyond_a_fifth(
     state.votes[b"m", b"u"] = Vote(0, True)
     found = governance.tally(state, b"m")
     assert (found.yes, found.all) == share
+    state.votes[b"m", b"k"] = Vote(0, True)
+    assert governance.tally(state, b"m") == Tally(found.all, 0, found.all), "all of them are for it"
+    del state.votes[b"m", b"k"]
     state.parameters = replace(state.parameters, attested=False)
     found = governance.tally(state, b"m")
     assert (found.yes, found.all) == (unknown, known + unknown), "where nobody asks for attestations all are the same"
@@ -93,6 +96,26 @@ def test_a_person_with_little_has_a_vote_and_one_with_nothing_has_none(world: Wo
         (key, 1, False) for key in sorted(world.account(name).public for name in ("ada", "ben"))
     )
     assert len(governance.voters(world.state)) == 2
+    enrich(world, "ada", "ben", credit=19)
+    assert {weight for _, weight, _ in governance.weights(world.state)} == {1}, "38 // 20"
+
+
+def test_the_version_that_comes_next_is_the_first_that_was_adopted(world: World) -> None:
+    def motion(name: str, value: int, adopted: int | None) -> Motion:
+        change = Proposal(0, parameter=ParameterChange(name, value))
+        return Motion(change, b"", 0, (), (), adopted=adopted)
+
+    motions = world.state.motions
+    assert governance.coming_version(world.state) is None
+    motions[b"a"] = motion("version", 3, None)
+    motions[b"b"] = motion("pool", 9, 4)
+    motions[b"t"] = Motion(Proposal(0, track=TrackChange("maths", ())), b"", 0, (), (), adopted=3)
+    assert governance.coming_version(world.state) is None, "one is voted on, the others change something else"
+    motions[b"c"] = motion("version", 3, 7)
+    motions[b"d"] = motion("version", 2, 5)
+    assert governance.coming_version(world.state) == (2, 5 + NOTICE)
+    motions[b"e"] = motion("version", 1, 4)
+    assert governance.coming_version(world.state) is None, "the version in force"
 
 
 def test_as_many_proposals_are_open_as_may_be(world: World) -> None:
