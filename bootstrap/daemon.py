@@ -43,6 +43,7 @@ async def run_bootstrap(
         key, chains = _log_keys(home, genesis.chain_length)
         writer = LogWriter(core, key, chains, home.signed, waits_for=settings.first_mark_waits_for)
         observer.more_warnings = (writer.warnings,)
+        observer.grams_per_kwh = settings.carbon_intensity
         neighbourhood = Neighbourhood(network, home, settings, genesis, clock, bulletin)
         observer.watch_neighbours(neighbourhood)
         supervisor = Supervisor(bulletin, home.folder)

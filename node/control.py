@@ -66,6 +66,9 @@ def read_routes(observer: Observer) -> list[Route]:
     async def status(request: Request) -> Response:
         return node_answer(observer, "status", observer.status())
 
+    async def energy(request: Request) -> Response:
+        return node_answer(observer, "energy", observer.energy())
+
     async def tasks(request: Request) -> Response:
         return node_answer(observer, "tasks", observer.tasks())
 
@@ -78,6 +81,7 @@ def read_routes(observer: Observer) -> list[Route]:
         *routes,
         Route("/v1/results", results),
         Route("/v1/status", status),
+        Route("/v1/energy", energy),
         Route("/v1/tasks", tasks),
         Route("/v1/events", events),
     ]

@@ -78,6 +78,7 @@ async def run_node(
         neighbourhood = Neighbourhood(network, home, settings, genesis, clock, bulletin)
         observer.watch_neighbours(neighbourhood)
         observer.mode, observer.backend = settings.mode, settings.backend
+        observer.grams_per_kwh = settings.carbon_intensity
         observer.sandbox = await offload(detect)
         if not observer.sandbox.holds(settings.sandbox):
             pauses.begin(SANDBOX_WEAK)

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from eval.energy import GRAMS_PER_KWH
 from eval.sandbox import Sandbox
 from node import views
 from node.clock_check import ClockCheck
@@ -45,6 +46,8 @@ class Observer:
     """How evaluations are computed, by the settings."""
     bootstrap: tuple[str, ...] = ()
     """Peer ids of the configured bootstraps."""
+    grams_per_kwh: float = GRAMS_PER_KWH
+    """CO2 equivalents of the owner's electricity."""
     more_warnings: tuple[Callable[[], Iterable[Json]], ...] = ()
     """Of services that only some participants have."""
     stopping: bool = False
@@ -124,6 +127,12 @@ class Observer:
                 for peer in self.core.network.peers()
             ]
         }
+
+    def energy(self) -> Json:
+        """What evaluations cost, by the words of those who ran them."""
+        replica = self.core.replica
+        rows = list(replica.energy.rows(replica.state, self.grams_per_kwh))
+        return {"co2_grams_per_kwh": self.grams_per_kwh, "rows": rows}
 
     def live_leaderboard(self) -> Json:
         """The board, each row with what the open epoch adds as this node sees it."""

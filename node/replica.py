@@ -11,6 +11,7 @@ import trio
 
 from node.answers import Answers
 from node.bulletin import Bulletin, Level, Topic
+from node.energy_tally import EnergyTally
 from protocol import ledger
 from protocol.envelope import Envelope
 from protocol.genesis import Genesis
@@ -59,6 +60,7 @@ class Replica:
         self.state = ledger.begin(genesis)
         self.overlay = Overlay(self.state)
         self.answers = Answers(self.state)
+        self.energy = EnergyTally()
         self.held: dict[bytes, Envelope] = {}
         """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
         self._held_of: Counter[bytes] = Counter()
@@ -137,7 +139,10 @@ class Replica:
                     self._settle(entry.id, void)
             if isinstance(entry.message, Mark) and entry.signer == self.state.log_key:
                 self.void_mark = void
+            if isinstance(entry.message, Result) and void is None and entry.signer in self.state.devices:
+                self.energy.note(self.state.devices[entry.signer], entry.message)
             if isinstance(entry.message, Mark) and void is None:
+                self.energy.close(self.state.recent)
                 self._forget_past()
                 if place == newest or not quiet:
                     self.answers.after_mark()

@@ -196,6 +196,14 @@ def runners(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def energy(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Show what evaluations cost, in energy and CO2."""
+    from peerboard import looking
+
+    looking.energy(home, as_json=as_json)
+
+
+@app.command()
 def tasks(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the open epoch's tasks."""
     from peerboard import looking

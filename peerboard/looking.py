@@ -52,6 +52,11 @@ def leaderboard(home: Path | None, *, as_json: bool, live: bool) -> None:
         show(home, "/v1/leaderboard", _board, as_json=as_json, ledger=True)
 
 
+def energy(home: Path | None, *, as_json: bool) -> None:
+    """What evaluations cost, by model and benchmark."""
+    show(home, "/v1/energy", _energy, as_json=as_json, ledger=False)
+
+
 def models(home: Path | None, *, as_json: bool) -> None:
     """All registered models."""
     show(home, "/v1/models", _models, as_json=as_json, ledger=True)
@@ -194,6 +199,42 @@ def _runners(answer: Json, terminal: Terminal) -> Iterator[str]:
     else:
         yield "No account is in the log yet."
     yield from packed(_checkpoint(answer), terminal)
+
+
+def _energy(answer: Json, terminal: Terminal) -> Iterator[str]:
+    columns = [
+        Column("model", elastic=True),
+        Column("benchmark"),
+        Column("J a question", right=True),
+        Column("J a correct answer", right=True, keep=2),
+        Column("Wh a task", right=True, keep=3),
+        Column("g CO2 a task", right=True, keep=4),
+        Column("results", right=True, keep=5),
+        Column("estimated", right=True, keep=1),
+    ]
+    rows: list[list[Cell]] = [
+        [
+            each["model"],
+            each["benchmark"],
+            _measured(each["joules_per_question"]),
+            _measured(each["joules_per_correct"]),
+            _measured(1000 * each["kwh_per_task"]),
+            _measured(each["co2_grams_per_task"]),
+            each["results"],
+            each["estimated"],
+        ]
+        for each in answer["data"]["rows"]
+    ]
+    if rows:
+        yield from table(columns, rows, terminal)
+        text = f"Medians of what runners say, at {answer['data']['co2_grams_per_kwh']:,g} g CO2 a kWh."
+        yield from packed([text], terminal)
+    else:
+        yield "No result that counts has said yet what it cost."
+
+
+def _measured(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _tasks(answer: Json, terminal: Terminal) -> Iterator[str]:

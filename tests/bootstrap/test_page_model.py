@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.bootstrap.board_server import BENCHMARKS, BoardServer, ledger, model, model_id, verdict
+from tests.bootstrap.board_server import BENCHMARKS, BoardServer, ledger, model, model_id, said, verdict
 from tests.bootstrap.conftest import Browse
 
 HOSTILE = "<b onclick='x'>\u202eevil"
@@ -34,6 +34,32 @@ def test_standing_history_and_files(browse: Browse) -> None:
     expect(files.nth(0)).to_contain_text("SHA-256 " + "a0" * 32)
     expect(files.nth(1)).to_contain_text("adapter, 1.8 MB, scale 500 of 1,000")
     expect(page.get_by_label("Checkpoint")).to_contain_text("not checked here")
+
+
+def test_what_evaluations_cost(browse: Browse, server: BoardServer) -> None:
+    page = browse(f"/model/?id={model_id(0)}", wait=False)
+    expect(page.get_by_label("Checkpoint")).to_be_visible()
+    assert page.get_by_role("heading", name="Energy").count() == 0, "a server that does not tell"
+    row = {
+        "model": HOSTILE,
+        "model_id": model_id(0),
+        "benchmark": BENCHMARKS[0],
+        "results": 12,
+        "estimated": 4,
+        "joules_per_question": 0.05642,
+        "joules_per_correct": None,
+        "joules_per_task": 1.41,
+        "kwh_per_task": 0.00123456,
+        "co2_grams_per_task": 0.584,
+    }
+    rows = [row, row | {"model_id": model_id(1)}]
+    server.answers["/v1/energy"] = said("energy", {"co2_grams_per_kwh": 473.0, "rows": rows})
+    page = browse(f"/model/?id={model_id(0)}", wait=False)
+    line = page.get_by_role("table", name="Energy by benchmark").locator("tbody tr")
+    expect(line).to_have_count(1)
+    told = [cell.strip() for cell in line.locator("td").all_inner_texts()]
+    assert told == [BENCHMARKS[0], "0.0564", "–", "1.23", "0.584", "12, 4 estimated"]
+    expect(page.locator("main, body").first).to_contain_text("at 473 g CO₂ a kWh")
 
 
 def test_a_failure_says_why(browse: Browse, server: BoardServer) -> None:

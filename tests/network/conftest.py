@@ -107,6 +107,7 @@ class FixedEvaluator:
             tokens_in=100,
             tokens_out=10,
             run_ms=1000,
+            energy_mj=4000,
         )
         run = Run("fixed 1", "cpu", "reproducible", 0)
         return Evaluated(result, run, cbor.encode(Transcript(answers)))

@@ -32,6 +32,10 @@ async def test_fixed_results_become_one_board(kit: Kit, autojump_clock: MockCloc
             assert row["questions"] > 50
             assert abs(row["score"] - kit.SKILLS[row["name"]] / 10) < 15
         assert [final.state for final in network.finals("ben")] == [TaskState.DONE] * 18
+        replica = network.cores["ada"].replica
+        spent = list(replica.energy.rows(replica.state, 500))
+        assert {(row["model"], row["benchmark"]) for row in spent} == found
+        assert {(row["results"], row["joules_per_task"]) for row in spent} == {(12, 4.0)}
 
 
 async def test_the_next_tasks_files_are_fetched_while_one_runs(kit: Kit, autojump_clock: MockClock) -> None:

@@ -70,7 +70,7 @@ async def served(folder: Path) -> AsyncIterator[Api]:
 
 async def test_every_answer_has_its_envelope(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
-        for name in ("status", "tasks", "peers"):
+        for name in ("status", "tasks", "peers", "energy"):
             answer = (await api.client.get(f"/v1/{name}")).json()
             assert answer["schema"] == f"peerboard.{name}/1"
             assert set(answer) == {"schema", "time", "data", "warnings", "error"}

@@ -173,6 +173,20 @@ _TASK = {
 }
 
 
+_SPENT = {
+    "model": "tally-tree",
+    "model_id": "f5" + "08" * 31,
+    "benchmark": "tally-words",
+    "results": 12,
+    "estimated": 4,
+    "joules_per_question": 0.05642,
+    "joules_per_correct": None,
+    "joules_per_task": 1234.5,
+    "kwh_per_task": 1.2345,
+    "co2_grams_per_task": 583.9,
+}
+
+
 def all_answers() -> dict[str, bytes]:
     """By method and path, an answer of every kind."""
     live = [row | {"provisional": row["id"] == BASE} for row in BOARD]
@@ -183,6 +197,7 @@ def all_answers() -> dict[str, bytes]:
         "GET /v1/benchmarks": ledger("benchmarks", {"benchmarks": [_BENCHMARK]}),
         "GET /v1/results?epochs=3": ledger("results", {"verdicts": [_VERDICT, _FAILED]}),
         "GET /v1/runners": ledger("runners", {"runners": [_RUNNER, _RUNNER | {"account": OTHER, "credit": 9}]}),
+        "GET /v1/energy": node("energy", {"co2_grams_per_kwh": 473.0, "rows": [_SPENT]}),
         "GET /v1/tasks": node("tasks", {"epoch": 42, "tasks": [_TASK]}),
         "GET /v1/peers": node("peers", {"peers": [{"peer": STATUS["peer"], "connected_s": 2471.0, "reach": "direct"}]}),
         "GET /v1/status": node("status", STATUS),

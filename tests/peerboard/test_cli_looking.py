@@ -28,6 +28,7 @@ LEDGER = {
 NODE = {
     ("leaderboard", "--live"): "GET /v1/leaderboard?live=1",
     ("tasks",): "GET /v1/tasks",
+    ("energy",): "GET /v1/energy",
     ("peers",): "GET /v1/peers",
     ("status",): "GET /v1/status",
     ("pause",): "POST /v1/pause",
@@ -77,6 +78,10 @@ rank  model       score       95 %  70 ─────────────�
     ("runners",): "6ab3311bfe7c52d93098e661558a14c2e56fc28db7923a7acd2b67b6a97be7eb            3"
     "        1      12       0     164\n",
     ("tasks",): "tally-tree  tally-words         25  regular  running, firm  3 of 1  3 of 3, needs 3  sealed\n",
+    (
+        "energy",
+    ): "tally-tree  tally-words        0.0564                   –      1,234           584       12          4\n"
+    "Medians of what runners say, at 473 g CO2 a kWh.\n",
     ("peers",): "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X     41 min  direct\n",
     ("status",): """\
 ● evaluating  tally-tree · tally-choice · 14 of 25 · 1,831 tok/s

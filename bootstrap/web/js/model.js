@@ -4,7 +4,7 @@ import { ask, sha256 } from "./answers.js";
 import { axisFor, drawAxis, drawRange } from "./axis.js";
 import { checkpointLine } from "./checkpoint.js";
 import { clean, element, foreign } from "./element.js";
-import { bytes, count, FEW_QUESTIONS, plural, questionsAsked, range, score, verdict } from "./words.js";
+import { bytes, count, FEW_QUESTIONS, measured, plural, questionsAsked, range, score, verdict } from "./words.js";
 
 const EPOCHS = 24;
 const RETRY_MS = 4_000;
@@ -67,6 +67,31 @@ function standing(rows, all) {
   return headed("Standing", table("Standing by benchmark", columns, lines, "plain cards"));
 }
 
+/** What evaluations cost; a static copy of the board does not tell. */
+function energy(found, id) {
+  const rows = found?.rows?.filter((row) => row.model_id === id) ?? [];
+  if (rows.length === 0) return null;
+  const columns = [
+    { title: "Benchmark", kind: "name" },
+    { title: "J a question", kind: "number" },
+    { title: "J a correct answer", kind: "number" },
+    { title: "Wh a task", kind: "number" },
+    { title: "g CO₂ a task", kind: "number" },
+    { title: "Results", kind: "number" },
+  ];
+  const lines = rows.map((row) => [
+    foreign(row.benchmark),
+    measured(row.joules_per_question),
+    measured(row.joules_per_correct),
+    measured(1000 * row.kwh_per_task),
+    measured(row.co2_grams_per_task),
+    row.estimated > 0 ? `${count(row.results)}, ${count(row.estimated)} estimated` : count(row.results),
+  ]);
+  return headed("Energy",
+    element("p", { class: "quiet" }, `Medians of what runners say, at ${measured(found.co2_grams_per_kwh)} g CO₂ a kWh.`),
+    table("Energy by benchmark", columns, lines, "plain cards"));
+}
+
 function history(verdicts) {
   const title = `Verdicts of the last ${EPOCHS} epochs`;
   if (verdicts.length === 0) return headed(title, element("p", { class: "empty" }, "None: no task of this model has been closed."));
@@ -112,10 +137,11 @@ function facts(model) {
 }
 
 async function load(id) {
-  const [models, board, results] = await Promise.all([
+  const [models, board, results, spent] = await Promise.all([
     ask("/v1/models"),
     ask("/v1/leaderboard"),
     ask(`/v1/results?epochs=${EPOCHS}`),
+    ask("/v1/energy").catch(() => null),
   ]);
   const model = models.body.data.models.find((entry) => entry.id === id);
   if (model === undefined) {
@@ -129,6 +155,7 @@ async function load(id) {
     element("p", { class: "reference" }, foreign(model.reference, 1000)),
     facts(model),
     standing(own, rows),
+    energy(spent?.body.data, id),
     history(results.body.data.verdicts.filter((entry) => entry.model_id === id)),
     files(model),
     headed("Identity", element("p", {}, "The model is its files: its id is the hash of their hashes. ", element("code", { class: "digest" }, id))),

@@ -1,6 +1,7 @@
 // Numbers, times and states as people read them.
 
 const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const MEASURED = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const CLOCK = { hour: "2-digit", minute: "2-digit", hour12: false };
 
 export const FEW_QUESTIONS = 60;
@@ -23,6 +24,11 @@ export function range(low, high) {
   if (!isNumber(low) || !isNumber(high)) return "–";
   const [from, to] = [count(low), count(high)];
   return from === to ? from : `${from}–${to}`;
+}
+
+/** Three significant digits, whatever the size: "0.0564", "12.3", "4,210"; "–" for nothing. */
+export function measured(value) {
+  return isNumber(value) ? MEASURED.format(value) : "–";
 }
 
 export function plural(number, one, many = `${one}s`) {
