@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("fidelity"))
     parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=500, help="of training, where the model has to be made")
+    parser.add_argument("--steps", type=int, default=450, help="of training, where the model has to be made")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mode", choices=(FAST, REPRODUCIBLE), default=FAST)
     chosen = parser.parse_args()
