@@ -1,11 +1,11 @@
 """Keeping services alive: what is transient restarts with back-off, what is a bug is loud and ends the process."""
 
-import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
 
+from node.bug_reports import report_bug
 from node.bulletin import Bulletin, Level
 from node.network import RequestFailed, Unreachable
 from node.store import StoreFailed
@@ -47,13 +47,7 @@ class Supervisor:
             wait = min(LONGEST_WAIT, 2 * wait)
 
     def _broken(self, name: str, error: BaseException) -> ServiceBroken:
-        report = self._reports / f"bug-{name}.txt"
-        text = f"{name} failed for a reason that nobody foresaw: {error!r}."
-        try:
-            report.write_text("".join(traceback.format_exception(error)))
-            text += f" The report is {report}: please send it to the developers."
-        except OSError as failure:
-            text += f" The report could not be written: {failure}."
+        text = report_bug(self._reports, name.replace(" ", "-"), error)
         self._bulletin.tell(Level.FAIL, "BUG", text)
         return ServiceBroken(text)
 

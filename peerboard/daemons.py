@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import trio
 
 from bootstrap.daemon import run_bootstrap
 from bootstrap.log_writer import NotThisLog
+from node.bug_reports import report_bug
 from node.daemon import run_node
 from node.home import Home, find_home
 from node.identity import KeyFileDamaged
@@ -72,9 +73,20 @@ def _run(daemon: Daemon, folder: Path | None, *, exit_with_parent: bool) -> int:
             log_to(home.log_file)
             seed = load_peer_key(home.peer_key)
             trio.run(_until_orphaned, daemon, home, settings, genesis, seed, parent)
-    except* EXPECTED as group:
-        raise _explained(home, _first(group)) from None
+    except CommandFailed:
+        raise
+    except Exception as error:
+        raise _ended(home, error) from None
     return int(Exit.FINE)
+
+
+def _ended(home: Home, error: Exception) -> CommandFailed:
+    """What to say of a daemon's end; what is not foreseen is a bug, and gets a report like a service's."""
+    leaves = list(_leaves(error))
+    reported = next((leaf for leaf in leaves if isinstance(leaf, ServiceBroken)), None)
+    if reported is None and not all(isinstance(leaf, EXPECTED) for leaf in leaves):
+        return _explained(home, ServiceBroken(report_bug(home.folder, "daemon", error)))
+    return _explained(home, reported or leaves[0])
 
 
 async def _until_orphaned(
@@ -114,10 +126,12 @@ def _check_place(home: Home, place: str) -> None:
         raise CommandFailed("SETTINGS_WRONG", text, "Correct it, then start again.", Exit.USAGE) from None
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def _explained(home: Home, error: BaseException) -> CommandFailed:

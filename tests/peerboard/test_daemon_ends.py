@@ -59,6 +59,23 @@ def test_a_hash_chain_that_is_not_the_networks(
     assert done.error.startswith("error[KEY_UNUSABLE]: ")
 
 
+@pytest.mark.parametrize("error", [KeyError("b"), ExceptionGroup("", [OSError("passes"), KeyError("b")])], ids=repr)
+def test_a_bug_outside_of_any_service_is_reported_as_well(
+    error: Exception, network: DemoNetwork, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run_node(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr("peerboard.daemons.run_node", run_node)
+    home = network.nodes[0]
+    done = call("run", "--home", home.folder)
+    report = home.folder / "bug-daemon.txt"
+    assert done.code == 1
+    assert done.error.startswith("error[BUG]: daemon failed for a reason that nobody foresaw: ")
+    assert str(report) in done.error
+    assert "KeyError: 'b'" in report.read_text()
+
+
 def test_a_file_of_the_home_that_is_a_folder(network: DemoNetwork, call: Callable[..., Any]) -> None:
     home = network.nodes[0]
     home.lock.mkdir()
