@@ -3,7 +3,7 @@
 For each question 17 token ids, chosen by a hash of the hour's beacon, are appended to the evaluated prompt; the
 log-probabilities of ids 2 to 17 are the fingerprint, 48 bytes a question. Two honest runners agree within a tolerance
 relative to the vector's own spread; a replay, a sibling checkpoint or another quantisation does not. What it does not
-prove: that the outcomes were generated (audits are for that). Measured on CPU builds; see docs/threats.md.
+prove: that the outcomes were generated (audits are for that). Measured on CPU builds; see docs/fingerprint.md.
 """
 
 import hashlib
