@@ -49,7 +49,9 @@ class Board(Struct, frozen=True):
             return Verdict(False, _elsewhere(self.size, log, "ends with no mark"))
         own = mark.contents[f"{self.name}.json"]
         if self.data == own or (self.name == _RESULTS and self.data in mark.results):
-            return Verdict(True, f"The {self.name} are what the log gives at {self.size} entries.", self.size - 1)
+            return Verdict(
+                True, f"The answer `{self.name}` is what the log gives at {self.size} entries.", self.size - 1
+            )
         return Verdict(False, _difference(self.data, own), self.size - 1)
 
 
