@@ -46,12 +46,16 @@ class LogKeys:
 
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
-        self.in_force = genesis.log_key
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget what was learned: the log is read again from its start."""
+        self.in_force = self.genesis.log_key
         self.count = 0
         """Successions so far, renewals of the hash chain among them."""
         self.successions: tuple[bytes, ...] = ()
         """The envelopes of those that changed the key, in order."""
-        self._answerable = {genesis.log_key}
+        self._answerable = {self.genesis.log_key}
         self._recovered = 0
         """The number of the last succession by the recovery key that changed the key."""
         self._size = 0

@@ -232,6 +232,8 @@ class LogReader:
         size = self._keys.open(self.note).checkpoint.size if self.note else 0
         if size < self._replica.size and not self.watch.box.fork:
             await self._store.cut_log(size)
+            self._keys.begin_again()
+            await self._learn_stored()
             await self._fold_again()
 
     async def _take(self, entries: list[Envelope], said: Spoken, *, reached: bool) -> list[Rejection | None]:
