@@ -63,8 +63,12 @@ class Batches:
         return any(ground != plan.ground for ground, _, _ in await self._store.batches(plan.epoch))
 
     async def commit(self, plan: Plan, results: Sequence[Evaluated]) -> int:
-        """Commit to the results, in as many batches as they need; how many were sent."""
+        """Commit to the results, in as many batches as they need; how many were sent.
+
+        A batch with a task that was committed to before, by whoever else writes to this store, is left out.
+        """
         salt = await self._store.salt(plan.epoch, self._entropy(32))
+        sent = 0
         groups = _split(results, plan, self._gossiper.shards.of_model)
         for run, tasks in groups:
             # what it opens is not known yet; the digest covers neither that nor what will have been seen
@@ -72,9 +76,10 @@ class Batches:
             digest = commitment_digest(self._network, self._identity.account.public, draft)
             commitment = Commitment(plan.epoch, plan.ground, tuple(task.task for task in tasks), digest)
             envelope = seal(self._identity.device, self._network, commitment)
-            await self._store.keep_batch(plan.epoch, plan.ground, envelope.data)
-            await self._gossiper.publish(envelope)
-        return len(groups)
+            if await self._store.keep_batch(plan.epoch, plan.ground, envelope.data, commitment.tasks):
+                await self._gossiper.publish(envelope)
+                sent += 1
+        return sent
 
     async def fix_what_was_seen(self, plan: Plan) -> None:
         """Sign, and store, the result of each batch of the epoch that has none yet, with what is held now."""

@@ -8,7 +8,7 @@ from random import Random
 
 import trio
 
-from node.bulletin import Bulletin
+from node.bulletin import Bulletin, Level
 from node.clock import Clock
 from node.evidence_box import EvidenceBox
 from node.exchange import Exchange
@@ -125,6 +125,9 @@ async def open_core(
     the genesis may name) cosigned last in `NAME-cosigned.note`. `topic_bits`: see `node.shards`.
     """
     async with open_store(store_file) as store:
+        if store.set_aside:
+            text = f"The store was damaged and lies in {store.set_aside} now. What it held is fetched from peers."
+            bulletin.tell(Level.WARN, "STORE_DAMAGED", text)
         await store.bind(genesis.id)
         replica = Replica(genesis, bulletin)
         gossiper = Gossiper(network, replica, store, clock, bulletin, topic_bits=topic_bits)

@@ -116,6 +116,7 @@ async def housekeeping(core: Core) -> None:
         await core.replica.next_mark()
         if core.replica.marked_epoch is not None:
             await core.store.drop_before(core.replica.marked_epoch - 3)
+            await core.store.drop_unheld(core.replica.held)
 
 
 def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pauses, settings: Settings) -> Scheduler:

@@ -4,8 +4,9 @@ SQLite in WAL mode, one connection, one call at a time in a thread. What this no
 so that a restart sends it again instead of saying something else.
 """
 
+import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,41 +14,20 @@ from typing import Any, TypeVar
 
 import trio
 
-from node.log_tiles import SCHEMA as TILES
 from node.log_tiles import LogTiles, Proofs
 from node.offload import offload
 from node.sqlite_alone import sqlite_utils
+from node.store_schema import WrittenByNewer, migrate
 from protocol.merkle import HASH_BYTES, Frontier
 from protocol.tiles import WIDTH, Bundle, Tile, encode_bundle
 
 T = TypeVar("T")
 
 MOST_RECEIPTS = 4096
+MOST_JOURNAL_BYTES = 64 * 1024 * 1024
+DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 LAST_EPOCH = 2**31 - 1
 """Epochs beyond it stand for none."""
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
-CREATE TABLE IF NOT EXISTS envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
-CREATE TABLE IF NOT EXISTS network (only INTEGER PRIMARY KEY CHECK (only = 0), id BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS salts (epoch INTEGER PRIMARY KEY, salt BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS work (
-    ground BLOB NOT NULL, task BLOB NOT NULL, epoch INTEGER NOT NULL, result BLOB NOT NULL, run BLOB NOT NULL,
-    PRIMARY KEY (ground, task)
-);
-CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ground BLOB NOT NULL,
-    commitment BLOB NOT NULL, result BLOB
-);
-CREATE TABLE IF NOT EXISTS transcripts (
-    digest BLOB NOT NULL, task BLOB NOT NULL, epoch INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (digest, task)
-);
-CREATE TABLE IF NOT EXISTS receipts (envelope BLOB PRIMARY KEY, bound INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS envelopes_by_epoch ON envelopes (epoch);
-CREATE INDEX IF NOT EXISTS log_by_id ON log (id);
-"""
 
 BEYOND = """
 DELETE FROM transcripts WHERE rowid IN (
@@ -56,6 +36,10 @@ DELETE FROM transcripts WHERE rowid IN (
     ) WHERE so_far > ?
 )
 """
+
+
+class _PromisedBefore(Exception):
+    """Takes a transaction back."""
 
 
 class StoreFailed(Exception):
@@ -68,7 +52,10 @@ class StoreFailed(Exception):
 
 @asynccontextmanager
 async def open_store(file: Path) -> AsyncIterator["Store"]:
-    """Open or make the store; raises `StoreFailed` where the file is damaged or cannot be written."""
+    """Open or make the store; raises `StoreFailed` where the file cannot be written, or is a newer program's.
+
+    A file that is no database any more is set aside, and a new one is begun (`Store.set_aside`).
+    """
     store = await offload(partial(_connect, file))
     try:
         yield store
@@ -80,20 +67,46 @@ async def open_store(file: Path) -> AsyncIterator["Store"]:
 def _connect(file: Path) -> "Store":
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+        try:
+            return Store(_database(file), file)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname not in DAMAGED:
+                raise
+            aside = _set_aside(file)
+            return Store(_database(file), file, aside)
+    except (sqlite3.Error, OSError, WrittenByNewer) as error:
+        raise _failure(error, file) from error
+
+
+def _database(file: Path) -> sqlite_utils.Database:
+    connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+    try:
         database = sqlite_utils.Database(connection)
         database.enable_wal()
         connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(SCHEMA + TILES)
-    except (sqlite3.Error, OSError) as error:
-        raise _failure(error, file) from error
-    return Store(database, file)
+        connection.execute(f"PRAGMA journal_size_limit={MOST_JOURNAL_BYTES}")
+        migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return database
+
+
+def _set_aside(file: Path) -> Path:
+    """Out of the way, one at a time: an older damaged file gives way. The journals belong to it."""
+    aside = file.with_name(f"{file.name}.damaged")
+    for end in ("-wal", "-shm"):
+        file.with_name(file.name + end).unlink(missing_ok=True)
+    return file.replace(aside)
 
 
 def _failure(error: Exception, file: Path) -> StoreFailed:
     full = "full" in str(error) or "disk I/O" in str(error) or getattr(error, "errno", None) == 28
     if full:
         return StoreFailed(f"The disk of {file} is full. Free some space: the node goes on by itself.", full=True)
+    if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorname in DAMAGED:
+        text = f"{file} is damaged: {error}. Restart the node: it sets the file aside and fetches the rest from peers."
+        return StoreFailed(text, full=False)
     remedy = "Move the file away: what it held is fetched from peers." if file.exists() else ""
     return StoreFailed(f"{file} cannot be used as a store: {error}. {remedy}".strip(), full=False)
 
@@ -101,7 +114,9 @@ def _failure(error: Exception, file: Path) -> StoreFailed:
 class Store:
     """See the module. Methods raise `StoreFailed`; a call that was begun is finished even if its task is cancelled."""
 
-    def __init__(self, database: sqlite_utils.Database, file: Path) -> None:
+    def __init__(self, database: sqlite_utils.Database, file: Path, set_aside: Path | None = None) -> None:
+        self.set_aside = set_aside
+        """Where a damaged file was moved when this one was begun."""
         self._database = database
         self._file = file
         self._one_at_a_time = trio.Lock()
@@ -198,12 +213,18 @@ class Store:
         """Forget envelopes and own work of epochs before `epoch`, and what belongs to no epoch once it is logged."""
 
         def write() -> None:
-            for table in ("envelopes", "work", "batches", "salts"):
+            for table in ("envelopes", "work", "batches", "promised", "salts"):
                 self._execute(f"DELETE FROM {table} WHERE epoch < ?", (epoch,))  # noqa: S608
             logged = "SELECT id FROM log WHERE log.id = envelopes.id"
             self._execute(f"DELETE FROM envelopes WHERE epoch > ? AND EXISTS ({logged})", (LAST_EPOCH,))  # noqa: S608
 
         await self._write(write)
+
+    async def drop_unheld(self, held: Container[bytes]) -> None:
+        """Forget envelopes that belong to no epoch and are not `held` any more."""
+        rows = await self._rows("SELECT id FROM envelopes WHERE epoch > ?", (LAST_EPOCH,))
+        gone = [row for row in rows if bytes(row[0]) not in held]
+        await self._write(lambda: self._many("DELETE FROM envelopes WHERE id = ?", gone))
 
     # ---- receipts: those that this node was given, or has given
 
@@ -300,10 +321,29 @@ class Store:
         rows = await self._rows("SELECT task, result, run FROM work WHERE ground = ?", (ground,))
         return {row[0]: (row[1], row[2]) for row in rows}
 
-    async def keep_batch(self, epoch: int, ground: bytes, commitment: bytes) -> None:
-        """Record a signed commitment before it is sent."""
-        insert = "INSERT INTO batches (epoch, ground, commitment) VALUES (?, ?, ?)"
-        await self._write(lambda: self._execute(insert, (epoch, ground, commitment)))
+    async def keep_batch(self, epoch: int, ground: bytes, commitment: bytes, tasks: Iterable[bytes]) -> bool:
+        """Record a signed commitment before it is sent.
+
+        False, and nothing is recorded, where one of its tasks was promised before: whoever did that, another process
+        with the same key on this file too, has spoken for the account, and a second commitment would make both void.
+        """
+        kept = False
+        rows = [(task, epoch) for task in tasks]
+
+        def write() -> None:
+            nonlocal kept
+            before = self._database.conn.total_changes
+            self._many("INSERT OR IGNORE INTO promised VALUES (?, ?)", rows)
+            kept = self._database.conn.total_changes - before == len(rows)
+            if kept:
+                insert = "INSERT INTO batches (epoch, ground, commitment) VALUES (?, ?, ?)"
+                self._execute(insert, (epoch, ground, commitment))
+            else:
+                raise _PromisedBefore
+
+        with contextlib.suppress(_PromisedBefore):
+            await self._write(write)
+        return kept
 
     async def keep_result(self, commitment: bytes, result: bytes) -> None:
         """Record the signed result that opens a commitment before it is sent; the first one stays."""

@@ -1,5 +1,6 @@
 """What survives the process, whatever becomes of it."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -13,8 +14,21 @@ import pytest
 
 from node.disk import has_space
 from node.store import StoreFailed, open_store
+from node.store_schema import STEPS
+from protocol.envelope import seal
+from protocol.messages import Commitment
+from protocol.signing import PrivateKey
 
 MIB = 1 << 20
+FIRST_TABLES = """
+CREATE TABLE log (position INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL, received REAL);
+CREATE TABLE envelopes (id BLOB PRIMARY KEY, epoch INTEGER NOT NULL, data BLOB NOT NULL, received REAL);
+CREATE TABLE network (only INTEGER PRIMARY KEY CHECK (only = 0), id BLOB NOT NULL);
+CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), note BLOB NOT NULL);
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, ground BLOB NOT NULL, commitment BLOB NOT NULL, result BLOB
+);
+"""
 
 
 async def test_the_log_is_read_back_in_order(tmp_path: Path) -> None:
@@ -37,7 +51,7 @@ async def test_a_salt_is_drawn_once(tmp_path: Path) -> None:
 async def test_what_was_signed_first_stays(tmp_path: Path) -> None:
     """A second result for a batch would be equivocation: the store keeps the first."""
     async with open_store(tmp_path / "s.sqlite") as store:
-        await store.keep_batch(1, b"ground", b"commitment")
+        assert await store.keep_batch(1, b"ground", b"commitment", [b"task"])
         await store.keep_result(b"commitment", b"result")
         await store.keep_result(b"commitment", b"another")
         assert await store.batches(1) == [(b"ground", b"commitment", b"result")]
@@ -59,14 +73,110 @@ async def test_past_epochs_are_forgotten_and_timeless_words_once_they_are_logged
         assert await store.kept() == [b"new"]
 
 
-async def test_a_damaged_file_is_named_with_a_remedy(tmp_path: Path) -> None:
+async def test_what_no_epoch_bounds_is_kept_as_long_as_it_is_held(tmp_path: Path) -> None:
+    timeless = 2**63 - 1
+    async with open_store(tmp_path / "s.sqlite") as store:
+        await store.keep([(b"new", 9, b"new"), (b"one", timeless, b"1"), (b"two", timeless, b"2")], 1.0)
+        await store.drop_unheld({b"two"})
+        assert await store.kept() == [b"new", b"2"]
+
+
+@pytest.mark.parametrize(
+    "begins", [b"this is no database, whatever its name says" * 100, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+async def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, begins: bytes) -> None:
     file = tmp_path / "s.sqlite"
-    file.write_bytes(b"this is no database, whatever its name says" * 100)
-    with pytest.raises(StoreFailed, match="Move the file away") as failed:
+    file.write_bytes(begins)
+    async with open_store(file) as store:
+        assert store.set_aside == tmp_path / "s.sqlite.damaged"
+        assert store.set_aside.read_bytes() == begins, "somebody may want to look at it"
+        await store.append_log(0, [(b"a", b"one")], b"note 1", 1.0)
+    async with open_store(file) as store:
+        assert store.set_aside is None
+        assert await store.log_size() == 1
+
+
+async def test_damage_that_is_met_later_is_said_with_a_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    async with open_store(file) as store:
+        await store.append_log(0, [(b"%d" % n, bytes(5000)) for n in range(200)], b"note", 1.0)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:40_000] + b"\xff" * (len(whole) - 40_000))
+    async with open_store(file) as store:
+        with pytest.raises(StoreFailed, match="Restart the node") as failed:
+            await store.log_entries(0, 1000)
+        assert not failed.value.full
+
+
+async def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    async with open_store(file):
+        pass
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
+    with pytest.raises(StoreFailed, match="update it"):
         async with open_store(file):
-            pytest.fail("a damaged file was opened")
-    assert str(file) in str(failed.value)
-    assert not failed.value.full
+            pytest.fail("a newer file was opened")
+
+
+async def test_a_file_from_before_versions_were_counted_becomes_one_of_now(tmp_path: Path) -> None:
+    """Its tables are made as they were then; what was promised is read from its commitments."""
+    file, network = tmp_path / "s.sqlite", b"n" * 32
+    tasks = (b"1" * 32, b"2" * 32)
+    commitment = seal(PrivateKey(b"k" * 32), network, Commitment(7, b"g" * 32, tasks, b"d" * 32))
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript(FIRST_TABLES)
+        connection.execute("INSERT INTO network VALUES (0, ?)", (network,))
+        connection.execute("INSERT INTO log VALUES (0, ?, ?, 1.0)", (b"a", b"one"))
+        connection.execute("INSERT INTO batches VALUES (1, 7, ?, ?, NULL)", (b"g" * 32, commitment.data))
+        connection.commit()
+    async with open_store(file) as store:
+        assert await store.log_entries(0, 9) == [b"one"]
+        assert await store.batches(7) == [(b"g" * 32, commitment.data, None)]
+        assert not await store.keep_batch(7, b"other", b"another", [b"3" * 32, tasks[1]])
+        assert len(await store.batches(7)) == 1
+        assert await store.keep_batch(7, b"g" * 32, b"another", [b"3" * 32]), "what was not promised can be"
+        await store.keep_receipt(b"e" * 32, 5, b"receipt")
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+
+
+PROMISER = """
+import sys, trio
+from pathlib import Path
+from node.store import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1])) as store:
+        print("ready", flush=True)
+        await trio.to_thread.run_sync(sys.stdin.readline)
+        kept = [n for n in range(50) if await store.keep_batch(1, b"ground", sys.argv[2].encode(), [bytes([n])])]
+        print(*kept, flush=True)
+
+trio.run(main)
+"""
+
+
+async def test_two_processes_with_one_key_promise_nothing_twice(tmp_path: Path) -> None:
+    file = tmp_path / "s.sqlite"
+    command = [sys.executable, "-I", "-c", PROMISER, str(file)]
+    pipe = subprocess.PIPE
+    processes = [
+        subprocess.Popen([*command, name], stdin=pipe, stdout=pipe, text=True)  # noqa: ASYNC220
+        for name in ("one", "two")
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    kept = [set(map(int, process.communicate()[0].split())) for process in processes]
+    assert kept[0] | kept[1] == set(range(50))
+    assert not kept[0] & kept[1]
+    async with open_store(file) as store:
+        assert len(await store.batches(1)) == 50
 
 
 WRITER = """
