@@ -15,6 +15,7 @@ while other programs run; and how many of the engine's own answers the method gi
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -102,6 +103,8 @@ def measure(methods: Sequence[Method], rounds: int) -> dict[str, Row]:
             answers, spent = method.ask(method.count)
             rows[method.name].spent.append(spent)
             rows[method.name].answers = answers
+            ratio = spent.processor / rows[ENGINE].spent[-1].processor
+            print(f"{method.name}: {spent.processor:.3f} s of processors a question, x{ratio:.2f}", file=sys.stderr)
     return rows
 
 

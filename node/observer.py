@@ -107,7 +107,7 @@ class Observer:
             "today": self._today(),
             "credit": account.credit if account else 0,
             "sandbox": {"level": self.sandbox.level, "why": self.sandbox.why} if self.sandbox else None,
-            "evaluation": {"mode": self.mode, "backend": self.backend} if self.mode else None,
+            "evaluation": self._evaluation(),
         }
 
     def tasks(self) -> Json:
@@ -218,6 +218,13 @@ class Observer:
             "total": current.progress.total,
             "tokens_per_s": round(current.progress.tokens_per_second, 1),
         }
+
+    def _evaluation(self) -> Json | None:
+        if self.mode is None:
+            return None
+        run = self.scheduler.current.run if self.scheduler else None
+        found = {"engine": run.engine, "hardware": run.hardware} if run else {"engine": None, "hardware": None}
+        return {"mode": self.mode, "backend": self.backend, **found}
 
     def _downloads(self) -> list[Json]:
         current = self.scheduler.current if self.scheduler else None

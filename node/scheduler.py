@@ -43,6 +43,8 @@ class Current:
         self.prefetching: Fetching | None = None
         self.evaluated = 0
         self.failed = 0
+        self.run: Run | None = None
+        """How the last evaluation was computed: the engine's version, the class of hardware, the mode."""
 
     @property
     def downloads(self) -> tuple[Fetching, ...]:
@@ -277,6 +279,7 @@ class Scheduler:
                     break
             else:
                 self.current.evaluated += 1
+                self.current.run = evaluated.run
                 return evaluated
         self.current.failed += 1
         return Evaluated(TaskResult(task.id, failure), NO_RUN)

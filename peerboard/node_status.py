@@ -137,7 +137,8 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield _fit(f"sandbox  {safe(data['sandbox']['level'])}", terminal)
     if data.get("evaluation"):
         how = data["evaluation"]
-        yield _fit(f"engine   {safe(how['mode'])} mode, backend {safe(how['backend'])}", terminal)
+        found = f" · {how['hardware']}, {how['engine']}" if how.get("hardware") else ""
+        yield _fit(f"engine   {safe(how['mode'])} mode, backend {safe(how['backend'] + found)}", terminal)
     yield _fit(f"home     {safe(data['home'])} · {safe(data['role'])}, pid {data['pid']}", terminal)
     for warning in answer["warnings"]:
         severity = safe(warning["severity"])

@@ -22,8 +22,10 @@ ENVIRONMENT = Path(".venv")
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / ".installed"
 LOG = ENVIRONMENT / "setup.log"
+ENGINE = "llama-cpp-python"
+ENGINE_PIN = ENVIRONMENT / "engine.txt"
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 10
-STEPS = 5
+STEPS = 6
 
 # What pip's configuration says and uv reads from these variables only.
 UV_NAMES_OF_PIP_SETTINGS = {
@@ -113,12 +115,25 @@ def install() -> None:
     packages = ["--require-hashes", "--build-constraints", "requirements/build.txt", "-r", "requirements/all.txt"]
     tools = ["--require-hashes", "-r", "requirements/build.txt"]
     # Hashes pin everything, so what uv has in its cache is as good as what the index would send; with some
-    # indexes only --offline makes it use what it has compiled before.
-    run_step(3, "the locked packages", [*uv, "--offline", *packages], [*uv, *packages])
-    run_step(4, "the build tools", [*uv, "--offline", *tools], [*uv, *tools])
-    run_step(5, "Peerboard itself", [*uv, "--no-deps", "--no-build-isolation", "-e", "."])
+    # indexes only --offline makes it use what it has compiled before. The engine, which takes minutes to compile, has
+    # a step of its own: any other package that is not in the cache would send all of them to the index.
+    ENGINE_PIN.write_text(engine_pin())
+    engine = ["--no-deps", "--require-hashes", "--build-constraints", "requirements/build.txt", "-r", str(ENGINE_PIN)]
+    run_step(3, "the engine llama.cpp", [*uv, "--offline", *engine], [*uv, *engine])
+    run_step(4, "the locked packages", [*uv, "--offline", *packages], [*uv, *packages])
+    run_step(5, "the build tools", [*uv, "--offline", *tools], [*uv, *tools])
+    run_step(6, "Peerboard itself", [*uv, "--no-deps", "--no-build-isolation", "-e", "."])
     link_trio()
     check_engine()
+
+
+def engine_pin() -> str:
+    """Give the engine's lines of requirements/all.txt: its version and hashes."""
+    locked = Path("requirements/all.txt").read_text()
+    found = re.search(rf"^{ENGINE}==.*\n(?: +.*\n)*", locked, re.MULTILINE)
+    if found is None:
+        raise SetupError(f"requirements/all.txt does not pin {ENGINE}.", "Restore that file by git.")
+    return found[0]
 
 
 def check_compiler() -> None:

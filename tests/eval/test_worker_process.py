@@ -15,8 +15,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.backends import card, hardware
 from eval.benchmarks import find
-from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible
+from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible, run_of
 from eval.cores import CoreSlots
 from eval.demo import catalogue
 from eval.energy import Energy
@@ -71,8 +72,10 @@ async def test_jobs_have_outcomes_and_share_one_child(tiny: Path, adapter: Path,
         assert set(words.outcomes) <= {0, 1000}
         assert len(words.fingerprint) == 5 * fingerprint.BYTES_PER_QUESTION
         assert words.tokens_in > words.tokens_out > 0
-        assert words.engine == "llama-cpp-python 0.3.36"
-        assert words.hardware.startswith("cpu")
+        run, used = run_of(words), card()
+        assert (run.engine, run.hardware, run.mode) == ("llama-cpp-python 0.3.36", hardware(used), "fast")
+        said = {setting.name: setting.value for setting in run.configuration}
+        assert said["backend"] == (used.backend if used else "cpu")
         pid = worker.pid
         again = await outcome(worker, job(BASE, fingerprint=request("tally-words")))
         assert again.outcomes == words.outcomes

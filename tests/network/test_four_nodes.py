@@ -61,8 +61,13 @@ async def test_downloads_are_in_the_status_with_how_far_they_are(kit: Kit, autoj
     evaluators = {name: kit.FixedEvaluator(kit.sha(name)) for name in NAMES[:3]} | {"dan": Slow(kit.sha("dan"))}
     async with kit.network(evaluators) as network:
         observer = Observer(network.cores["dan"], "node", "0", Path(), scheduler=network.schedulers["dan"])
+        observer.mode, observer.backend = "fast", "auto"
+        settings = {"mode": "fast", "backend": "auto"}
+        assert observer.status()["evaluation"] == settings | {"engine": None, "hardware": None}
         await network.until(60)
         assert observer.status()["downloads"] == [], "and gone when they are over"
+        run = network.schedulers["dan"].current.run
+        assert observer.status()["evaluation"] == settings | {"engine": run.engine, "hardware": run.hardware}
     assert len(seen) == 6
     assert all(len(downloads) == 2 for downloads in seen[:-1])
     assert seen[-1] == [{"what": "now", "done": 10, "total": 100}], "nothing follows the last one"

@@ -1,0 +1,69 @@
+"""What the engine finds to compute on, how that is named, and what a mode makes of it."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from eval import backends, binding
+from eval.backends import Device, Kind, card, devices, hardware, rows_alone
+from eval.binding import hardware_class
+from eval.modes import ALONE, AUTO, CPU, FAST, REPRODUCIBLE, SPLIT, TOGETHER, layout
+
+CARDS = [
+    Device("cuda", Kind.GPU, "NVIDIA H100 80GB HBM3", 70 << 30, 79 << 30),
+    Device("metal", Kind.GPU, "Apple M3", 10 << 30, 16 << 30),
+    Device("vulkan", Kind.INTEGRATED, "Radeon", 1 << 30, 2 << 30),
+]
+PROCESSOR = Device("cpu", Kind.CPU, "A processor", 1 << 30, 2 << 30)
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets the engine's build find these devices, with or without support for cards."""
+
+    def find(*present: Device, supported: bool = True) -> None:
+        monkeypatch.setattr(backends, "devices", lambda: present)
+        monkeypatch.setattr(binding.C, "llama_supports_gpu_offload", lambda: supported)
+
+    return find
+
+
+def test_a_processor_is_always_found() -> None:
+    processors = [device for device in devices() if device.kind is Kind.CPU]
+    assert processors
+    for device in processors:
+        assert device.backend == "cpu"
+        assert device.name
+        assert 0 < device.free <= device.total
+        assert not device.is_gpu
+
+
+@pytest.mark.parametrize("present", CARDS, ids=lambda device: device.backend)
+def test_a_card_is_taken_unless_the_owner_wants_none(present: Device, found: Callable[..., None]) -> None:
+    found(PROCESSOR, present)
+    assert card(AUTO) == present
+    assert card(CPU) is None
+
+
+def test_a_build_without_cards_takes_none(found: Callable[..., None]) -> None:
+    found(PROCESSOR, *CARDS, supported=False)
+    assert card(AUTO) is None
+    found(PROCESSOR)
+    assert card(AUTO) is None
+
+
+@given(some.sampled_from(CARDS))
+def test_results_name_a_class_and_never_a_card(device: Device) -> None:
+    assert hardware(None) == hardware_class()
+    assert hardware(device) == f"{device.backend}+{hardware_class()}"
+    assert device.name not in hardware(device)
+
+
+@given(some.sampled_from(CARDS))
+def test_on_a_card_reproducible_is_one_question_at_a_time(device: Device) -> None:
+    assert not rows_alone(device)
+    assert layout(REPRODUCIBLE, rows_alone=rows_alone(device)) == ALONE
+    assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
+    assert layout(FAST, rows_alone=rows_alone(device)) == TOGETHER
