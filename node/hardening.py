@@ -9,6 +9,7 @@ a test that fails without it. Importing this takes a second or two: only `node.l
 from node.hardening_gossip import ContentCache, GuardedGossip, Remembered, content_id, score_parameters
 from node.hardening_import import LIBP2P, FastecdsaStandIn, require_release
 from node.hardening_pubsub import FrameReader, GuardedPubsub, MalformedFrame, Verdict
+from node.hardening_quic import apply_quic_deviations
 from node.hardening_speed import QuickLock, apply_speed_deviations
 from node.hardening_streams import (
     BUFFERED_PER_CONNECTION,
@@ -37,6 +38,7 @@ __all__ = [
     "QuickLock",
     "Remembered",
     "Verdict",
+    "apply_quic_deviations",
     "apply_speed_deviations",
     "apply_stream_deviations",
     "content_id",
@@ -47,4 +49,5 @@ __all__ = [
 ]
 
 apply_stream_deviations()
+apply_quic_deviations()
 apply_speed_deviations()

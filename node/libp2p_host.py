@@ -17,16 +17,19 @@ from node.hardening import BoundedYamux, GuardedHost, NoAutoConnector, noise_onl
 from libp2p import new_swarm
 from libp2p.abc import ConnectionType
 from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.config import RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.rcmgr import ResourceManager
 from libp2p.rcmgr.connection_limits import ConnectionLimits
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.transport.quic.config import QUICTransportConfig
+from libp2p.transport.quic.connection import QUICConnection
 from multiaddr import Multiaddr
 
 DIAL_SECONDS = 10.0
+SILENT_SECONDS = 1e6
 FAMILIES = {"dns": socket.AF_UNSPEC, "dns4": socket.AF_INET, "dns6": socket.AF_INET6}
 
 
@@ -53,8 +56,11 @@ def make_host(seed: bytes, places: Sequence[Multiaddr], inbound: int, outbound: 
     )
 
 
-def _connection_config(inbound: int, outbound: int) -> ConnectionConfig:
-    return ConnectionConfig(
+def _connection_config(inbound: int, outbound: int) -> QUICTransportConfig:
+    return QUICTransportConfig(
+        # Gossip's streams are silent while nothing happens; by default they break off after half a minute.
+        STREAM_READ_TIMEOUT=SILENT_SECONDS,
+        enable_draft29=False,
         max_connections=inbound + outbound,
         min_connections=0,
         low_watermark=0,
@@ -146,12 +152,16 @@ def place_of(connection: Any) -> str:
     if remote is None:
         return "/unknown"
     host = ipaddress.ip_address(remote[0].partition("%")[0])
+    if isinstance(connection, QUICConnection):
+        return f"/ip{host.version}/{host}/udp/{remote[1]}/quic-v1"
     return f"/ip{host.version}/{host}/tcp/{remote[1]}"
 
 
 async def shake_hands(swarm: Swarm, place: Multiaddr, peer: ID) -> None:
     """See whether that peer is there, and hang up. Raises whatever goes wrong."""
-    connection = await swarm.transport_manager.transport_for_dialing(place).dial(place)
+    # QUIC's handshake shows who is there, and its transport wants to know whom to expect.
+    named = place if "tcp" in {protocol.name for protocol in place.protocols()} else place.encapsulate(f"/p2p/{peer}")
+    connection = await swarm.transport_manager.transport_for_dialing(place).dial(named)
     try:
         if isinstance(connection, RawConnection):
             await swarm.upgrader.upgrade_security(connection, True, peer)

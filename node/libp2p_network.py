@@ -158,7 +158,9 @@ class Libp2pNetwork:
         places = self._announced or tuple(
             place for listened in self.host.get_transport_addrs() for place in interfaces(str(listened))
         )
-        return tuple(f"{place.partition('/p2p/')[0]}/p2p/{self.peer}" for place in places)
+        # Others dial the first that fits, and TCP costs both sides less.
+        bare = sorted((place.partition("/p2p/")[0] for place in places), key=lambda place: "/tcp/" not in place)
+        return tuple(f"{place}/p2p/{self.peer}" for place in bare)
 
     @property
     def traffic(self) -> Traffic:

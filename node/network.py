@@ -172,7 +172,7 @@ class Network(Protocol):
         ...
 
     async def answers(self, address: str) -> bool:
-        """Whether the peer of that direct address answers there; no connection comes of it."""
+        """Whether the peer of that direct address answers there; no connection stays of it."""
         ...
 
     async def reserve(self, relay: str) -> float:

@@ -203,8 +203,12 @@ class Reachability:
 
 
 def _at(host: str, peer: str, named: tuple[str, ...]) -> list[Address]:
-    """The named ports at that host, each once, those first that were named for it."""
-    addresses = [address for text in named if (address := parse(text)) and not address.relay]
+    """The named TCP ports at that host, each once, those first that were named for it.
+
+    Not QUIC's: its handshake is a connection already, and gossip would meet it.
+    """
+    parsed = [address for text in named if (address := parse(text)) and not address.relay]
+    addresses = [address for address in parsed if address.protocol == "tcp"]
     addresses.sort(key=lambda address: address.host != host)
     found = dict.fromkeys(Address(host, address.port, peer, address.protocol) for address in addresses)
     return list(found)[:DIALLED]

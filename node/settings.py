@@ -26,8 +26,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
-    `announce`: what others are told instead of `listen`, for a node behind a forwarded port. `relay`: relay for nodes
-    that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same house, and be found there.
+    `listen`: multiaddrs, `/ip4/0.0.0.0/tcp/4801` or for QUIC `/ip4/0.0.0.0/udp/4801/quic-v1`; a node dials over what it
+    listens on, and others prefer TCP. `announce`: what others are told instead of `listen`, for a node behind a
+    forwarded port. `relay`: relay for nodes that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same
+    house, and be found there.
     `topic_bits`: how topics are split (`node.shards`).
     `web_port`: the bootstrap's page. `sandbox`: with a weaker one than this the node pauses (docs/sandbox.md);
     the strongest that there is gets used in any case. `code_sandbox`: the same for the programs that models write,

@@ -1,0 +1,79 @@
+"""QUIC beside TCP: what a stranger may send to its port, and ends that are noticed. The rest is the contract's."""
+
+import hashlib
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from node.libp2p_network import Libp2pNetwork, open_libp2p_network
+from node.network import PeerChange
+
+# isort: split
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from libp2p.peer.id import ID
+
+TCP, QUIC = "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"
+PATIENCE = 60
+
+
+@asynccontextmanager
+async def opened(name: str, *listen: str) -> AsyncIterator[Libp2pNetwork]:
+    with trio.fail_after(PATIENCE):
+        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), listen) as network:
+            yield network
+
+
+def port(network: Libp2pNetwork) -> int:
+    return next(int(address.split("/")[4]) for address in network.addresses if "/udp/" in address)
+
+
+async def test_tcp_is_named_before_quic_and_both_are_dialled() -> None:
+    async with opened("a", QUIC, TCP) as a, opened("b", TCP, QUIC) as b, opened("c", TCP) as c:
+        assert ["/tcp/" in address for address in a.addresses] == [True, False]
+        await b.connect(a.addresses[1])
+        await c.connect(a.addresses[0])
+        assert "/quic-v1" in b.peers()[0].address
+        assert {"/quic-v1" in peer.address for peer in a.peers()} == {True, False}
+
+
+async def test_a_peer_that_hangs_up_is_gone_at_once() -> None:
+    async with opened("a", QUIC) as a, opened("b", QUIC) as b, a.changes() as at_a:
+        await b.connect(a.addresses[0])
+        assert await at_a.receive() == PeerChange(b.peer, joined=True)
+        await b.disconnect(a.peer)
+        with trio.fail_after(5):
+            assert await at_a.receive() == PeerChange(b.peer, joined=False)
+
+
+async def test_a_silent_stream_does_not_break_off() -> None:
+    async with opened("a", QUIC) as a, opened("b", QUIC) as b:
+        await b.connect(a.addresses[0])
+        stream = await b.host.new_stream(ID.from_string(a.peer), ["/ipfs/ping/1.0.0"])
+        assert stream.muxed_stream.READ_TIMEOUT > 86_400
+        await stream.reset()
+
+
+def hello() -> bytes:
+    """The first datagram of a client that never says more."""
+    client = QuicConnection(configuration=QuicConfiguration(is_client=True, alpn_protocols=["libp2p"]))
+    client.connect(("127.0.0.1", 1), now=0.0)
+    return bytes(client.datagrams_to_send(now=0.0)[0][0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_comes_to_the_port_the_host_lives(seed: int) -> None:
+    chance = random.Random(seed)
+    async with opened("a", QUIC) as a, opened("b", QUIC) as b, a.changes() as at_a:
+        with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as stranger:
+            await stranger.connect(("127.0.0.1", port(a)))
+            for _ in range(100):
+                junk = bytearray(hello() if chance.random() < 0.3 else chance.randbytes(chance.randrange(1, 1400)))
+                for _ in range(chance.randrange(4)):
+                    junk[chance.randrange(len(junk))] = chance.randrange(256)
+                await stranger.send(junk[: chance.randrange(1, len(junk) + 1)] if chance.random() < 0.3 else junk)
+        assert await b.connect(a.addresses[0]) == a.peer
+        assert await at_a.receive() == PeerChange(b.peer, joined=True)
