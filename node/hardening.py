@@ -1,7 +1,8 @@
 """Everything in which this project's libp2p differs from py-libp2p 0.8.1, in one place to import from.
 
 The parts lie in `hardening_import` (release, fastecdsa), `hardening_streams` (tasks, hosts, yamux,
-dialling), `hardening_gossip` (router) and `hardening_pubsub` (frames, messages). Each deviation names what
+dialling), `hardening_gossip` (router), `hardening_pubsub` (frames, messages) and
+`hardening_quic`. Each deviation names what
 it replaces and why; `docs/upstream.md` reports them, and tests/node/test_network_hardening.py has for each
 a test that fails without it. Importing this takes a second or two: only `node.libp2p_network` does.
 """

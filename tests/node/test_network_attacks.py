@@ -325,6 +325,15 @@ async def test_a_burst_of_own_messages_arrives_whole(scene: Scene) -> None:
         assert {(await scene.heard.receive()).data for _ in range(300)} == sent
 
 
+async def test_no_delivery_is_kept_for_ever(scene: Scene) -> None:
+    """GuardedGossip.relay."""
+    await scene.friend.publish(TOPIC, b"word")
+    with trio.fail_after(PATIENCE):
+        await scene.heard.receive()
+    for node in (scene.friend, scene.victim):
+        assert not node.pubsub.router.recent_message_deliveries
+
+
 def test_the_id_is_of_topic_and_content_alone() -> None:
     """content_id."""
     one = rpc_pb2.Message(data=b"x", topicIDs=["a"], from_id=b"1", seqno=b"1")
