@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 import trio.testing
 from msgspec.structs import replace
 
@@ -114,6 +115,33 @@ async def test_gossip_that_loses_half_of_everything_is_made_good(kit: Kit, autoj
         assert len({network.board(name) for name in ("bootstrap", *NAMES)}) == 1
         assert [final.state for final in network.finals("ada")] == [TaskState.DONE] * 18
         assert all(len(final.agreeing) == 4 for final in network.finals("ada"))
+
+
+async def test_what_was_signed_and_not_sent_is_sent_after_the_restart(kit: Kit, autojump_clock: MockClock) -> None:
+    evaluators = honest(kit)
+    async with kit.network(evaluators) as network:
+        await network.until(60 + 1)
+        gossiper = network.cores["dan"].gossiper
+        genuine, unsent = gossiper.publish, []
+
+        async def stuck(envelope: Any) -> None:
+            if isinstance(envelope.message, Commitment):
+                unsent.append(envelope)
+                await trio.sleep_forever()
+            await genuine(envelope)
+
+        gossiper.publish = stuck
+        await network.until(60 + 30)
+        await network.stop("dan")
+        (envelope,) = unsent
+        assert envelope.id not in network.cores["ada"].replica.held
+        await network.start("dan", evaluators["dan"])
+        await network.until(120 + 10)
+        assert envelope.id in network.cores["ada"].replica.held
+        dan = kit.identity("dan").account.public
+        finals = [final for final in network.finals("ada") if final.epoch == 1]
+        assert finals
+        assert all(dan in final.agreeing for final in finals), "it came in time to be seen"
 
 
 async def test_what_is_revealed_is_what_was_stored_before(
