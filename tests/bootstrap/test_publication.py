@@ -20,7 +20,7 @@ async def answer(folder: Path, path: str) -> tuple[int, bytes, str]:
     for route in public_routes(folder):
         if route.matches(scope)[0] is Match.FULL:
             response = await route.endpoint(Request(scope))
-            return response.status_code, bytes(response.body), response.headers["cache-control"]
+            return response.status_code, bytes(response.body), response.headers.get("cache-control", "")
     return 404, b"", ""
 
 
