@@ -1,16 +1,14 @@
-"""Imports sqlite-utils without pandas, which it loads wherever that is installed: 70 MB and a second for nothing."""
+"""Imports sqlite-utils without pandas and numpy, which it loads where they are: memory and time for nothing."""
 
 import sys
 
-PANDAS = "pandas"
-
-_is_wanted = PANDAS in sys.modules
-if not _is_wanted:
-    sys.modules[PANDAS] = None  # type: ignore[assignment]  # to an import it is not installed
+_UNWANTED = [name for name in ("pandas", "numpy") if name not in sys.modules]
+for _name in _UNWANTED:
+    sys.modules[_name] = None  # type: ignore[assignment]  # to an import it is not installed
 try:
     import sqlite_utils
 finally:
-    if not _is_wanted:
-        del sys.modules[PANDAS]
+    for _name in _UNWANTED:
+        del sys.modules[_name]
 
 __all__ = ["sqlite_utils"]
