@@ -26,7 +26,8 @@ EPOCHS_HELD = 2
 MOST_HELD = 100_000
 MOST_OF_AUTHOR = 2_000
 MOST_OF_STRANGER = 16
-MOST_OF_STRANGERS = 5_000
+MOST_OF_STRANGERS = 2_000
+"""Fewer than an overlay parks, or strangers could crowd out of it what others say on a mark that is still to come."""
 STRANGERS_BYTES = 16 << 20
 HELD_BYTES = 256 << 20
 TIMELESS = 2**63 - 1

@@ -9,12 +9,13 @@ from msgspec.structs import replace
 
 from node.bulletin import Bulletin, Level
 from node.clock import Clock
-from node.replica import EPOCHS_HELD, Replica
+from node.replica import EPOCHS_HELD, MOST_OF_STRANGERS, Replica
 from protocol import epochs, ledger
 from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
 from protocol.envelope import Envelope, seal
 from protocol.genesis import Genesis
-from protocol.messages import Attestation, Claim, Delegation, Profile, consent_to
+from protocol.messages import Attestation, Claim, Commitment, Delegation, Profile, consent_to
+from protocol.overlay import PARKED
 from protocol.parameters import DEMO
 from protocol.rejections import Rejection
 from protocol.signing import PrivateKey
@@ -114,6 +115,25 @@ async def test_strangers_share_what_no_stranger_can_take_from_the_others(
     for epoch in range(1, EPOCHS_HELD + 2):
         mark(replica, epoch)
     assert replica.take(seal(keys[-1], NETWORK, Profile(EPOCHS_HELD, 1, 1, ("cpu",)))), "until their epoch is past"
+
+
+async def test_strangers_do_not_crowd_out_what_waits_for_a_mark(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commitment on a ground that is not known yet is tried again when the mark comes."""
+    assert MOST_OF_STRANGERS < PARKED
+    monkeypatch.setattr("protocol.overlay.PARKED", 10)
+    monkeypatch.setattr("node.replica.MOST_OF_STRANGERS", 9)
+    replica.extend([delegation()])
+    mark(replica, 0)
+
+    def early(key: PrivateKey) -> Envelope:
+        return seal(key, NETWORK, Commitment(1, b"g" * 32, (b"t" * 32,), b"d" * 32))
+
+    assert replica.take(early(DEVICE))
+    for number in range(30):
+        replica.take(early(PrivateKey(hashlib.sha256(b"%d" % number).digest())))
+    assert early(DEVICE).id in replica.overlay._parked
 
 
 async def test_bytes_are_bounded_as_well(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
