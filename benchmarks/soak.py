@@ -213,9 +213,11 @@ async def crowd(addresses: list[str], genesis: Genesis, rate: float) -> None:
     async with (
         open_libp2p_network(os.urandom(32), ["/ip4/127.0.0.1/tcp/0"]) as network,
         network.subscribe(topic, lambda data: True, queue=1),
+        trio.open_nursery() as nursery,
     ):
         for address in addresses:
             await network.connect(address)
+        nursery.start_soon(network.keep_connected, addresses)  # a machine that is busy loses connections
         await network.await_audience(topic, len(addresses))
         print(json.dumps("ready"), flush=True)
         for envelope in people.joining():
