@@ -17,15 +17,17 @@ import pytest
 pytest_plugins = ["tests.hub.fixtures"]
 REQUIRABLE = frozenset({"tools", "data"})
 
-hypothesis.settings.register_profile("desk", deadline=None, derandomize=False)
-# In CI a failure must be this change's, not chance's or a busy machine's: the same examples each time.
+BUSY = [hypothesis.HealthCheck.too_slow]
+"""That drawing examples takes long is a busy machine's fault, and no test's."""
+hypothesis.settings.register_profile("desk", deadline=None, derandomize=False, suppress_health_check=BUSY)
+# In CI a failure must be this change's, not chance's: the same examples each time.
 hypothesis.settings.register_profile(
     "continuous-integration",
     deadline=None,
     derandomize=True,
     database=None,
     print_blob=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    suppress_health_check=BUSY,
 )
 hypothesis.settings.load_profile("continuous-integration" if os.environ.get("CI") else "desk")
 
