@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import pytest
 import trio
 
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
@@ -73,6 +74,22 @@ async def test_a_killed_peer_is_back_in_the_mesh_after_its_return() -> None:
                     assert again == address
                     assert await changes.receive() == PeerChange(peer, joined=True)
                     await client.await_audience(TOPIC)
+
+
+@pytest.mark.parametrize("listen", ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"])
+async def test_a_peer_that_falls_silent_is_dropped(listen: str) -> None:
+    """Its sockets stay open, as when a cable is pulled: only its silence shows. The limit here is a busy machine's."""
+    with trio.fail_after(2 * PATIENCE):
+        async with (
+            process("server", listen) as (server, address),
+            open_libp2p_network(hashlib.sha256(b"client").digest(), [listen]) as client,
+            client.changes() as changes,
+        ):
+            await client.connect(address)
+            assert (await changes.receive()).joined
+            server.send_signal(signal.SIGSTOP)
+            with trio.fail_after(PATIENCE / 2):
+                assert not (await changes.receive()).joined
 
 
 async def test_nodes_that_know_only_the_bootstrap_outlive_it() -> None:
