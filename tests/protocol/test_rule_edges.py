@@ -127,6 +127,28 @@ def test_a_late_reveal_of_one_of_two_commitments_lifts_nothing(world: World) -> 
     assert world.log(result) is Rejection.VOID_NO_COMMITMENT
 
 
+def test_what_was_opened_in_time_is_not_opened_late(world: World) -> None:
+    world.mark(0)
+    (mine,), (result,) = world.statements(world.plan(0), ["ada"])
+    second = world.seal("ada", replace(mine.message, digest=bytes(32)))
+    world.log(mine, second, result)
+    world.mark(1)
+    assert world.state.closed[0].waiting == {world.account("ada").public: {second.id: bytes(32)}}
+    assert world.log(result) is Rejection.VOID_NO_COMMITMENT
+
+
+def test_two_results_are_the_same_statements_in_either_order(world: World) -> None:
+    world.mark(0)
+    _, (result,) = world.statements(world.plan(0), ["ada"])
+    others = [result, world.seal("ada", replace(result.message, saw=()))]
+    found = []
+    for order in (others, others[::-1]):
+        twin = world.refold()
+        ledger.extend(twin, order)
+        found.append(twin.gatherings[0].statements)
+    assert found[0] == found[1]
+
+
 def test_of_a_result_that_names_a_task_twice_the_first_counts(world: World) -> None:
     world.mark(0)
     (mine,), (result,) = world.statements(world.plan(0), ["ada"])
