@@ -79,7 +79,7 @@ def log_entries(genesis: Genesis, state: State, count: int) -> Iterator[Envelope
     written, epoch = 0, 0
     while written < count:
         if written % ENTRIES_AN_EPOCH == len(first):
-            entry = seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[-2 - epoch]))
+            entry = seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[epoch]))
             epoch += 1
         elif written < len(first):
             entry = first[written]

@@ -57,7 +57,7 @@ def a_log(genesis: Genesis, length: int = LENGTH, stars: int = 1) -> list[Envelo
         account, device = PrivateKey(bytes([epoch, 1]) * 16), PrivateKey(bytes([epoch, 2]) * 16)
         consent = device.sign(consent_to(genesis.id, account.public))
         write(seal(account, genesis.id, Delegation(device.public, consent)))
-        write(seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[-2 - epoch])))
+        write(seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[epoch])))
         for number in range(length // MARKS - 2):
             write(seal(account, genesis.id, Rating(number, genesis.models[0].id, "maths", stars)))
     return written
@@ -117,6 +117,7 @@ async def test_a_long_gap_is_filled_whatever_was_known(kit: Kit, peers: Peers, k
         assert eve.replica.size == known
         await eve.log_reader.catch_up("ada")
         assert eve.replica.state.digest() == ada.replica.state.digest()
+        assert eve.replica.state.marks == MARKS
         assert await log_of(eve) == [each.data for each in log]
         assert eve.log_reader.note == ada.log_reader.note == await eve.store.checkpoint()
         assert eve.replica.answers.bytes_of("leaderboard") == ada.replica.answers.bytes_of("leaderboard")
