@@ -228,8 +228,7 @@ def _why_no_mark(state: State, envelope: Envelope, message: Mark) -> Rejection |
 
 
 def _active(state: State) -> dict[bytes, Model]:
-    """What is asked. Not what was registered since the last mark: who writes the log may know the beacon by now."""
-    return {key: entry.model for key, entry in state.models.items() if not entry.dormant and entry.since < state.marks}
+    return {key: entry.model for key, entry in state.models.items() if not entry.dormant}
 
 
 def _bases(state: State) -> dict[bytes, int]:

@@ -77,7 +77,7 @@ def registration(state: State, envelope: Envelope, message: Registration) -> Rej
     model = message.model.id
     known = state.models.get(model)
     sponsors = {key, *known.sponsors} if known else {key}
-    state.models[model] = Entry(message.model, tuple(sorted(sponsors)), since=state.marks)
+    state.models[model] = Entry(message.model, tuple(sorted(sponsors)))
     for benchmark in state.benchmarks:
         state.turns.pop(Subject(model, benchmark), None)  # asked from the start, failures forgotten
     state.submissions[key, submitted(message.model)] = state.marks

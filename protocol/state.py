@@ -70,16 +70,11 @@ class Account(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """A registered model. `dormant` after three FAILED verdicts in a row, until it is registered again.
-
-    `since`: the count of marks at its last registration, -1 of the genesis' models; it is asked from the second mark
-    after that on.
-    """
+    """A registered model. `dormant` after three FAILED verdicts in a row, until it is registered again."""
 
     model: Model
     sponsors: tuple[bytes, ...] = ()
     dormant: bool = False
-    since: int = -1
 
 
 class Final(Struct, frozen=True, gc=False):
