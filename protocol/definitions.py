@@ -158,7 +158,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def total_bytes(self) -> int:
         """Size of all files together."""
-        return self.base.size + sum([adapter.file.size for adapter in self.adapters])
+        return self.base.size + sum([file.size for adapter in self.adapters for file in adapter.files])
 
     @property
     def files(self) -> tuple[HubFile, ...]:

@@ -7,6 +7,7 @@ failure; ``PEERBOARD_DATA`` names the folder that holds local copies of the data
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +40,8 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             f"PEERBOARD_REQUIRE: no such thing as {', '.join(sorted(unknown))}; 'tools', 'data' or 'tools,data'"
         )
+    # A shell starts what runs in the background deaf to Ctrl-C, and so would be all programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def required() -> set[str]:

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 import typing
+from enum import Enum
 from importlib import resources
 from typing import Any
 
@@ -17,8 +18,11 @@ from msgspec.structs import fields
 
 import protocol
 from protocol import cbor
+from protocol.audits import Sight
+from protocol.definitions import ModelType, TaskKind
 from protocol.envelope import open_envelope, seal
 from protocol.evidence import EVIDENCE
+from protocol.failures import Failure
 from protocol.genesis import Genesis
 from protocol.messages import KINDS, STRUCTS, Unknown
 from protocol.receipts import Receipt
@@ -26,7 +30,7 @@ from protocol.rejections import Rejected
 from protocol.signing import PrivateKey
 from protocol.snapshot import SignedSnapshot
 from protocol.texts import TextDocument
-from protocol.transcripts import Transcript
+from protocol.transcripts import Stop, Transcript
 from tests.protocol.message_values import changed, values
 
 SCHEMA = resources.files("protocol").joinpath("schema.cddl").read_text(encoding="utf-8")
@@ -36,7 +40,7 @@ KEY = PrivateKey(b"k" * 32)
 NETWORK = b"n" * 32
 
 
-def rule_of(struct: type[Struct]) -> str:
+def rule_of(struct: type[Struct | Enum]) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", struct.__name__).lower()
 
 
@@ -51,6 +55,14 @@ def reads(struct: type[Struct], data: bytes) -> bool:
         return False
     assert cbor.encode(value) == data
     return True
+
+
+@pytest.mark.parametrize("numbers", [ModelType, TaskKind, Sight, Failure, Stop], ids=rule_of)
+def test_enums_are_the_schemas(numbers: type[Enum]) -> None:
+    """Which no random value shows for certain."""
+    (choices,) = re.findall(rf"^{rule_of(numbers)} = &\(([^)]*)\)", SCHEMA, re.MULTILINE)
+    written = {name: int(value) for name, value in re.findall(r"([a-z0-9-]+): (\d+)", choices)}
+    assert written == {each.name.lower().replace("_", "-"): each.value for each in numbers}
 
 
 @pytest.mark.parametrize("struct", ROOTS, ids=rule_of)
