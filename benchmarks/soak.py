@@ -4,7 +4,7 @@
 
 The bootstrap and the nodes are the daemons themselves, each in a process of its own, over libp2p on loopback; only the
 evaluation is made up. Fifty more accounts send profiles and claims, so that `rate` messages a second go round: ten
-times what a network of 1,000 nodes has (docs/growth.md); two of five become entries of the log. An epoch lasts 20
+times what a network of 200 nodes has (docs/growth.md); two of five become entries of the log. An epoch lasts 20
 seconds instead of an hour, so that ten minutes are thirty epochs. In the end the processes are told to stop while the
 messages go on.
 
