@@ -27,6 +27,8 @@ from protocol.messages import SEEN_BYTES, TaskResult
 from protocol.tasks import Task
 from protocol.transcripts import Stop
 
+LAST_STOP = max(Stop)
+
 
 class Committed(Struct, frozen=True, order=True, gc=False):
     """One commitment that names the task: the envelope's id and the digest that it carries."""
@@ -165,7 +167,7 @@ def is_consistent(task: Task, result: TaskResult) -> bool:
         and len(near_ties) * 8 == count + padding
         and (near_ties[-1] & ((1 << padding) - 1)) == 0
         and len(fingerprint) == count * BYTES_PER_QUESTION
-        and (result.stops is None or (len(result.stops) == count and max(result.stops, default=0) <= max(Stop)))
+        and (result.stops is None or (len(result.stops) == count and max(result.stops, default=0) <= LAST_STOP))
         and (result.findings is None or _fit(task, result.findings))
     )
 

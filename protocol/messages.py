@@ -5,6 +5,7 @@ relayed, and not interpreted.
 """
 
 import enum
+from functools import lru_cache
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
@@ -208,6 +209,7 @@ def commitment_digest(network: bytes, account: bytes, result: Result) -> bytes:
     )
 
 
+@lru_cache(maxsize=256)  # all tasks of a benchmark and depth ask the same
 def questions_digest(questions: tuple[int, ...]) -> bytes:
     """Digest of a task's question indexes, in the order in which they are asked."""
     return digest("peerboard/questions/1", questions)
