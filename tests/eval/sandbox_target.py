@@ -11,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from eval import sandbox
-from eval.sandbox import NONE, STRONG, Sandbox
+from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
 
 VICTIM = "import ctypes, time; ctypes.CDLL(None).prctl(0x59616D61, -1); print('ready', flush=True); time.sleep(120)"
 SECRET = "the identity key of this node"
+TABLE = Path(__file__).parents[2] / "docs/sandbox.md"
+EVERYWHERE, JAILED = {LIMITS, IN_PROCESS, STRONG}, {IN_PROCESS, STRONG}
+"""The levels at which an attack is contained."""
+TRACES = {"write_file", "empty_file", "remove_file", "make_readable", "kill_other"}
+"""Attacks that, where they succeed, leave the target other than it was."""
 
 
 class Target:

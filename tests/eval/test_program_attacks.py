@@ -14,11 +14,8 @@ from eval.programs import Allowance, Ending, Judged, Program
 from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
 from protocol.failures import Failure
 from tests.eval import program_attacks
-from tests.eval.sandbox_target import Target, usable
+from tests.eval.sandbox_target import EVERYWHERE, JAILED, TABLE, TRACES, Target, usable
 
-TABLE = Path(__file__).parents[2] / "docs/sandbox.md"
-EVERYWHERE, JAILED = {LIMITS, IN_PROCESS, STRONG}, {IN_PROCESS, STRONG}
-TRACES = {"write_file", "empty_file", "remove_file", "make_readable", "kill_other"}
 CONTAINED = {
     "connect": JAILED,
     "listen": JAILED,

@@ -14,12 +14,9 @@ from eval import client, seat
 from eval.client import Worker, open_worker
 from eval.job import Job, JobFailed
 from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
-from tests.eval.sandbox_target import SECRET, Target, usable
+from tests.eval.sandbox_target import EVERYWHERE, JAILED, SECRET, TABLE, TRACES, Target, usable
 
 PROGRAM = (Path(__file__).parent / "sandbox_attacks.py").read_text()
-TABLE = Path(__file__).parents[2] / "docs/sandbox.md"
-EVERYWHERE, JAILED = {LIMITS, IN_PROCESS, STRONG}, {IN_PROCESS, STRONG}
-TRACES = {"write_file", "empty_file", "remove_file", "make_readable", "kill_other"}
 CONTAINED = {
     "connect": JAILED,
     "listen": JAILED,

@@ -26,6 +26,7 @@ from peerboard.demo import Member
 from peerboard.demo_network import DemoNetwork, write_demo_network
 from peerboard.exits import CommandFailed
 from protocol.parameters import DEMO
+from tests.network.running import running
 
 PEER = Path(__file__).parent / "peer.js"
 PATIENCE = 90.0
@@ -164,15 +165,8 @@ def members(network: DemoNetwork, listener: ScriptPeer) -> Iterator[list[Member]
     settings = read_settings(home.settings)
     write_settings(home.settings, replace(settings, bootstrap=(*settings.bootstrap, listener.address)))
     people = [Member("bootstrap", network.bootstrap, ["bootstrap", "run"]), Member("node-1", home, ["run"])]
-    for member in people:
-        member.start()
-    try:
+    with running(people):
         yield people
-    finally:
-        for member in people:
-            if member.process and member.process.poll() is None:
-                member.process.kill()
-                member.process.wait()
 
 
 def await_answer(member: Member, path: str, what: str, fits: Callable[[Any], bool]) -> Any:

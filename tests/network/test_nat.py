@@ -24,6 +24,7 @@ from peerboard.exits import CommandFailed
 from protocol.parameters import DEMO
 from tests.conftest import do_without
 from tests.network.routers import Routers, Space, open_routers
+from tests.network.running import running
 
 EPOCH_SECONDS = 30
 PATIENCE = 90.0
@@ -86,15 +87,8 @@ def members(tmp_path: Path, routers: Routers) -> Iterator[list[Member]]:
         known = (bootstrap,) if member.command == ("run",) else ()
         place = (f"/ip4/{host}/tcp/{listen}",)
         write_settings(member.home.settings, replace(settings, listen=place, bootstrap=known))
-    for member in people:
-        member.start()
-    try:
+    with running(people):
         yield people
-    finally:
-        for member in people:
-            if member.process and member.process.poll() is None:
-                member.process.kill()
-                member.process.wait()
 
 
 def await_that(what: str, happens: Callable[[], bool]) -> None:

@@ -27,6 +27,7 @@ from peerboard.exits import CommandFailed
 from protocol.definitions import HubFile, Model
 from protocol.parameters import DEMO
 from tests.hub.stand_in import HubStandIn
+from tests.network.running import running
 
 EPOCH_SECONDS = 20
 PATIENCE = 90.0
@@ -50,15 +51,8 @@ def members(tmp_path: Path, wrong_hub: None) -> Iterator[list[Member]]:
     network = write_demo_network(tmp_path, 4, time.time() + 4, parameters=parameters, models=models)
     people = [Member("bootstrap", network.bootstrap, ["bootstrap", "run"])]
     people += [Member(f"node-{place}", home, ["run"]) for place, home in enumerate(network.nodes, 1)]
-    for member in people:
-        member.start()
-    try:
+    with running(people):
         yield people
-    finally:
-        for member in people:
-            if member.process and member.process.poll() is None:
-                member.process.kill()
-                member.process.wait()
 
 
 def ask(member: Member, path: str) -> Any:

@@ -19,7 +19,7 @@ from protocol.messages import (
 )
 from protocol.parameters import Bound
 from protocol.rejections import Rejection
-from protocol.state import Account, Motion, Vote
+from protocol.state import Motion, Vote
 
 World = Any  # the class of conftest.py, which tests cannot import
 NewWorld = Callable[..., World]
@@ -31,13 +31,6 @@ def world(new_world: NewWorld) -> World:
     made = new_world(models=1)
     made.join(*PEOPLE)
     return made
-
-
-def enrich(world: World, *names: str, credit: int = 10_000) -> None:
-    for name in names:
-        key = world.account(name).public
-        known = world.state.accounts.get(key, Account(since=0))
-        world.state.accounts[key] = replace(known, credit=credit, judged=100, agreed=100)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +84,12 @@ def test_bounds_include_their_ends_and_name_what_there_is(new_world: NewWorld) -
 
 
 def test_a_person_with_little_has_a_vote_and_one_with_nothing_has_none(world: World) -> None:
-    enrich(world, "ada", "ben", credit=1)
+    world.enrich("ada", "ben", credit=1)
     assert governance.weights(world.state) == tuple(
         (key, 1, False) for key in sorted(world.account(name).public for name in ("ada", "ben"))
     )
     assert len(governance.voters(world.state)) == 2
-    enrich(world, "ada", "ben", credit=19)
+    world.enrich("ada", "ben", credit=19)
     assert {weight for _, weight, _ in governance.weights(world.state)} == {1}, "38 // 20"
 
 
@@ -120,7 +113,7 @@ def test_the_version_that_comes_next_is_the_first_that_was_adopted(world: World)
 
 def test_as_many_proposals_are_open_as_may_be(world: World) -> None:
     world.mark(0)
-    enrich(world, "ada")
+    world.enrich("ada")
     world.log(world.seal("eve", BenchmarkDefinition(next(iter(world.state.benchmarks.values())))))
     assert world.voids[-1] is Rejection.VOID_NOT_DELEGATED
     assert world.log(world.seal("eve", Ballot(0, bytes(32), True))) is Rejection.VOID_NOT_DELEGATED
@@ -157,7 +150,7 @@ def test_what_was_retired_can_come_back_and_a_track_can_end(world: World) -> Non
     assert len(world.state.opening.subjects) == 1
     unknown = BenchmarkDefinition(replace(world.state.benchmarks[key], name="another"))
     world.state.definitions[unknown.benchmark.id] = unknown.benchmark
-    enrich(world, "ada")
+    world.enrich("ada")
     epoch = world.state.opening.epoch
     never = Proposal(epoch, benchmark=BenchmarkChange(unknown.benchmark.id, active=False))
     assert world.log(world.seal("ada", never)) is Rejection.VOID_UNKNOWN_BENCHMARK, "it is not on the board"

@@ -23,7 +23,7 @@ from protocol.parameters import DEMO
 from protocol.plan import derive
 from protocol.pools import Offer, Slot
 from protocol.rejections import Rejection
-from protocol.state import Account, Pending
+from protocol.state import Pending
 from protocol.tasks import Purpose, Subject, question_order
 from tests.vectors import plain
 from tests.vectors.consensus import COMPUTES, Situation
@@ -44,13 +44,6 @@ def world(new_world: NewWorld) -> World:
     made = new_world(models=1)
     made.join(*PEOPLE)
     return made
-
-
-def enrich(world: World, *names: str, credit: int = 10_000) -> None:
-    for name in names:
-        key = world.account(name).public
-        known = world.state.accounts.get(key, Account(since=0))
-        world.state.accounts[key] = replace(known, credit=credit, judged=100, agreed=100)
 
 
 # Epochs
@@ -195,7 +188,7 @@ def test_what_an_examination_ends_as_leaves_the_subjects_turn_and_state_alone(ne
     world.log(*(world.seal(name, Profile(1, 4096, 1024, ("cpu",))) for name in people))
     world.mark(1)
     target = world.state.verdicts[0][0]
-    enrich(world, "p0")
+    world.enrich("p0")
     assert world.log(world.seal("p0", Appeal(1, target.task))) is None
     world.log(*(s for part in world.statements(world.plan(1), people) for s in part))
     world.log(*(world.seal(name, Profile(2, 4096, 1024, ("cpu",))) for name in people))
