@@ -15,6 +15,7 @@ from node.hardening import GuardedHost
 
 # isort: split
 from libp2p.abc import ConnectionType
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Status, StopMessage
@@ -26,13 +27,25 @@ log = structlog.get_logger(__name__)
 SHORTEST_RESERVATION, LONGEST_RESERVATION = 60.0, 3600.0
 CALLS = 8
 DIAL_SECONDS, UPGRADE_SECONDS = 20.0, 10.0
+WRITE_SECONDS = 10.0
 
 
 class CircuitConnection(RawConnection):  # type: ignore[misc]
-    """A stream through a relay in the place of a socket; `place` is the circuit's address without the peer."""
+    """A stream through a relay in the place of a socket; `place` is the circuit's address without the peer.
+
+    As over a socket, what is written goes whole, or the connection ends: it was encrypted under the next number.
+    """
 
     def __init__(self, stream: Any, place: str, *, outbound: bool) -> None:
         super().__init__(stream, outbound, ConnectionType.RELAYED, [Multiaddr(place)])
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it, cancelled or not, within `WRITE_SECONDS`. Raises `RawConnError`, `ConnectionClosedError`."""
+        with trio.move_on_after(WRITE_SECONDS, shield=True) as scope:
+            await super().write(data)
+        if scope.cancelled_caught:
+            await wire.reset(self.stream)
+            raise ConnectionClosedError(f"the circuit took nothing for {WRITE_SECONDS:g} s")
 
 
 class Circuits:

@@ -18,6 +18,7 @@ import node.hardening_import  # noqa: F401  comes before libp2p
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection import swarm_connection
@@ -26,6 +27,7 @@ from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer import muxer_multistream
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.tools.anyio_service import trio_manager
 
@@ -33,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 STREAMS_PER_CONNECTION = 64
 BUFFERED_PER_CONNECTION = 8 * 1024 * 1024
+FINISH_SECONDS, OPEN_SECONDS = 1.0, 5.0
 
 
 class GuardedHost(BasicHost):  # type: ignore[misc]
@@ -79,7 +82,7 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
     Replaces: `Yamux._read_data_body`, `Yamux._write_frame`. Reason: a peer that ignores its receive window
     is only warned about, and what it sends is buffered without bound; here a connection whose unread bytes
     exceed `BUFFERED_PER_CONNECTION` is closed. And each written frame is unpacked again and formatted for a
-    debug line, wanted or not.
+    debug line, wanted or not. A writer's cancellation is met between two frames: see `_write_whole`.
     """
 
     async def _read_data_body(self, length: int) -> bytes:
@@ -92,6 +95,7 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
     async def _write_frame(self, data: bytes) -> None:
         async with self._write_lock:
             await self.secured_conn.write(data)
+        await trio.lowlevel.checkpoint_if_cancelled()
 
 
 def _contained(work: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[None]]:
@@ -131,6 +135,47 @@ def _schedule_unless_closed(manager: Any, task: Any) -> None:
         _schedule_task(manager, task)
     except (RuntimeError, trio_manager.LifecycleError) as error:
         log.debug("a task came too late", task=str(task), error=repr(error))
+
+
+async def _write_whole(stream: Any, data: bytes) -> None:
+    """Write all of it, cancelled or not; whoever calls this meets the cancellation afterwards.
+
+    Replaces: `TrioTCPStream.write`. Reason: what comes here was encrypted under the next number that the other end
+    expects, and may be half of a frame. One task that is cancelled before or amid its bytes made the connection
+    undecipherable for all streams on it. A cancelled write is given `FINISH_SECONDS`; if it is stuck even then, the
+    connection ends.
+    """
+    async with stream.write_lock:
+        socket = stream.stream.socket
+        rest = memoryview(data)
+        try:
+            try:
+                while rest:
+                    rest = rest[await socket.send(rest) :]
+            except trio.Cancelled:
+                with trio.move_on_after(FINISH_SECONDS, shield=True):
+                    while rest:
+                        rest = rest[await socket.send(rest) :]
+                if rest:
+                    socket.close()
+                    raise
+        except (OSError, trio.ClosedResourceError) as error:
+            raise ConnectionClosedError(f"the TCP connection is closed: {error}", transport="tcp") from error
+
+
+_stock_write = TrioTCPStream.write
+_stock_new_stream = swarm_connection.SwarmConn.new_stream
+
+
+async def _open_whole(connection: Any) -> Any:
+    """Open a stream that somebody holds in the end.
+
+    Replaces: `SwarmConn.new_stream`. Reason: whoever is cancelled while the stream is opened leaves one that nobody
+    knows: it keeps one of 256 places here, and at the peer, which waits for the name of a protocol for ten seconds.
+    """
+    with trio.CancelScope(deadline=trio.current_time() + OPEN_SECONDS, shield=True):
+        return await _stock_new_stream(connection)
+    raise MuxedStreamError(f"no stream could be opened within {OPEN_SECONDS:g} s")
 
 
 _stock_remote_address = TrioTCPStream.get_remote_address
@@ -192,6 +237,8 @@ def apply_stream_deviations() -> None:
     # error: under attack that alone stalled a node for ten seconds. The project's own code logs what matters.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     TrioTCPStream.get_remote_address = _remote_address
+    TrioTCPStream.write = _write_whole
+    swarm_connection.SwarmConn.new_stream = _open_whole
     trio_manager.TrioManager.run_task = _run_contained_task
     trio_manager.TrioManager._schedule_task = _schedule_unless_closed
     # `logging.debug` of the module logging installs a handler on the root logger at its first call, so that every

@@ -411,6 +411,27 @@ async def test_a_peer_that_goes_ends_the_requests_to_it(world: World) -> None:
     assert reasons == [Reason.RESET]
 
 
+async def test_a_request_given_up_at_any_moment_harms_no_other(world: World) -> None:
+    async def echo(peer: str, body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return body
+
+    async def ask(a: Network, peer: str) -> None:
+        await a.request(peer, ECHO, bytes(1000), timeout=PATIENCE)
+
+    async with chain(world, "a", "b") as (a, b):
+        b.serve(ECHO, echo)
+        before = a.peers(), b.peers()
+        for turns in range(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, a, b.peer)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        assert await a.request(b.peer, ECHO, b"well", timeout=PATIENCE) == b"well"
+        assert (a.peers(), b.peers()) == before
+
+
 async def test_requests_beyond_the_limit_wait_for_their_turn(world: World) -> None:
     under_way = most = 0
 

@@ -25,15 +25,17 @@ from trio.testing import MockClock
 from node import hardening, hardening_speed, hardening_streams
 from node.hardening_gossip import DEGREE_HIGH
 from node.libp2p_network import INBOUND, OUTBOUND, Libp2pNetwork, open_libp2p_network
-from node.network import Unreachable
+from node.network import RequestFailed, Unreachable
 
 # isort: split
 from google.protobuf.message import DecodeError
 from libp2p import new_host
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.mcache import MessageCache
@@ -177,6 +179,103 @@ async def test_a_failed_dial_does_not_bar_the_next() -> None:
         assert a._swarm._negative_peer_cache.is_blocked(str(peer))
         hardening.forget_failed_dial(a._swarm, peer)
         assert not a._swarm._negative_peer_cache.is_blocked(str(peer))
+
+
+async def echo(peer: str, body: bytes) -> bytes:
+    await trio.lowlevel.checkpoint()
+    return body
+
+
+@pytest.fixture(params=["direct", "relayed"])
+async def link(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Libp2pNetwork, Libp2pNetwork]]:
+    """Two networks that are connected, one of them serving an echo."""
+    async with opened("a") as a, opened("b") as b:
+        b.serve("/echo/1", echo)
+        if request.param == "direct":
+            await a.connect(b.addresses[0])
+            yield a, b
+            return
+        seed = hashlib.sha256(b"relay").digest()
+        async with open_libp2p_network(seed, [LOOPBACK], relay=True) as relay:
+            for end in (a, b):
+                await end.connect(relay.addresses[0])
+            await b.reserve(relay.peer)
+            await a.connect(f"{relay.addresses[0]}/p2p-circuit/p2p/{b.peer}")
+            yield a, b
+
+
+async def write_while_cancelled(network: Libp2pNetwork, peer: str, length: int) -> None:
+    stream = await network.host.new_stream(ID.from_string(peer), ["/echo/1"])
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await stream.write(bytes(length))
+    await stream.reset()
+
+
+@pytest.mark.parametrize("length", [1, 100_000])
+async def test_a_cancelled_writer_leaves_the_connection_to_the_others(
+    link: tuple[Libp2pNetwork, Libp2pNetwork], length: int
+) -> None:
+    """_write_whole, CircuitConnection."""
+    a, b = link
+    before = a.peers()
+    await write_while_cancelled(a, b.peer, length)
+    assert await a.request(b.peer, "/echo/1", b"well") == b"well"
+    assert a.peers() == before
+
+
+async def test_a_stock_writer_that_is_cancelled_breaks_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without _write_whole."""
+    monkeypatch.setattr(TrioTCPStream, "write", hardening_streams._stock_write)
+    async with opened("a") as a, opened("b") as b, a.changes() as changes:
+        b.serve("/echo/1", echo)
+        await a.connect(b.addresses[0])
+        assert (await changes.receive()).joined
+        await write_while_cancelled(a, b.peer, 1)
+        with pytest.raises(RequestFailed):
+            await a.request(b.peer, "/echo/1", b"well")
+        assert not (await changes.receive()).joined
+
+
+async def test_a_write_that_is_stuck_when_it_is_cancelled_ends_the_connection(autojump_clock: MockClock) -> None:
+    """_write_whole."""
+    ours, theirs = trio.socket.socketpair()
+    with theirs:
+        stream = TrioTCPStream(trio.SocketStream(ours))
+        with trio.move_on_after(60) as scope:
+            await stream.write(bytes(10_000_000))  # nobody reads at the other end
+        assert scope.cancelled_caught
+        assert trio.current_time() == pytest.approx(scope.deadline + hardening_streams.FINISH_SECONDS)
+        with pytest.raises(ConnectionClosedError):
+            await stream.write(b"more")
+
+
+async def test_whoever_is_cancelled_while_opening_a_stream_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """_open_whole."""
+
+    async def opening(connection: SwarmConn) -> None:
+        stream = await connection.new_stream()
+        with trio.CancelScope(shield=True):
+            await stream.reset()
+
+    async def left_behind(connection: SwarmConn) -> int:
+        """How many places are taken after openings that were cancelled each one turn later than the one before."""
+        places = connection.muxed_conn.stream_backlog_semaphore
+        free: int = places.value
+        for turns in range(8):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(opening, connection)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        return free - int(places.value)
+
+    async with opened("a") as a, opened("b") as b:
+        await a.connect(b.addresses[0])
+        (connection,) = a._swarm.connections[ID.from_string(b.peer)]
+        assert await left_behind(connection) == 0
+        monkeypatch.setattr(SwarmConn, "new_stream", hardening_streams._stock_new_stream)
+        assert await left_behind(connection) > 0
 
 
 async def test_window_updates_come_by_the_half_window() -> None:
