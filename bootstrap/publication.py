@@ -27,7 +27,7 @@ from protocol import cbor
 from protocol.checkpoint import Checkpoint
 from protocol.notes import InvalidNote
 from protocol.rejections import Rejected
-from protocol.tiles import Bundle, InvalidTile, Tile, bundles, encode_bundle, parse_path, tiles
+from protocol.tiles import Bundle, InvalidTile, Tile, bundles, parse_path, tiles
 
 LOOK_SECONDS = 1.0
 VERSIONS_KEPT = 3
@@ -78,8 +78,10 @@ class Publication:
             content = await self._core.store.tile(tile)
             await offload(partial(_write, self._folder / tile.path, content))
         for bundle in bundles(size, before):
-            entries = await self._core.store.log_entries(bundle.index << 8, bundle.width)
-            await offload(partial(_write, self._folder / bundle.path, encode_bundle(entries)))
+            content = await self._core.store.bundle(bundle)
+            if not content:
+                raise OSError(f"{bundle.path} is no longer in the store: restore the folder from a mirror or a backup")
+            await offload(partial(_write, self._folder / bundle.path, content))
 
     async def _published_size(self) -> int:
         """How much of this very log the folder holds."""

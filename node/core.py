@@ -20,6 +20,7 @@ from node.mark_watch import MarkWatch
 from node.network import Network, RequestFailed
 from node.receipt_keeper import ReceiptKeeper
 from node.replica import Replica
+from node.snapshots import Retention, Snapshots
 from node.store import Store, open_store
 from node.timetable import Timetable
 from node.transcripts import Transcripts
@@ -48,6 +49,7 @@ class Core:
     receipts: ReceiptKeeper
     marks: MarkWatch
     timetable: Timetable
+    snapshots: Snapshots
     kept_up: trio.Event = field(default_factory=trio.Event)
     """Set once this participant has kept up with a peer since its start."""
 
@@ -62,6 +64,7 @@ class Core:
             nursery.start_soon(self._exchange_now_and_then)
             nursery.start_soon(self._ask_for_marks)
             nursery.start_soon(self.transcripts.run)
+            nursery.start_soon(self.snapshots.run)
             task_status.started()
 
     async def keep_up_with(self, peer: str) -> None:
@@ -118,11 +121,13 @@ async def open_core(
     witness: PrivateKey | None = None,
     *,
     topic_bits: int = 0,
+    retention: Retention | None = None,
 ) -> AsyncIterator[Core]:
     """A core with everything folded that its store keeps. Raises `StoreFailed`.
 
     Evidence lies in a folder beside the store, `NAME-evidence` for a store `NAME.sqlite`; what `witness` (a key that
     the genesis may name) cosigned last in `NAME-cosigned.note`. `topic_bits`: see `node.shards`.
+    `retention`: which of the log's entries are kept, by default all.
     """
     async with open_store(store_file) as store:
         if store.set_aside:
@@ -134,7 +139,8 @@ async def open_core(
         box = EvidenceBox(genesis, store_file.with_name(f"{store_file.stem}-evidence"), bulletin)
         await box.load()
         watch = LogWatch(LogKeys(genesis), network, store, box)
-        log_reader = LogReader(network, replica, store, clock, bulletin, watch, lambda: gossiper.arrived)
+        snapshots = Snapshots(replica, watch.keys, store, bulletin, retention)
+        log_reader = LogReader(network, replica, store, clock, bulletin, watch, lambda: gossiper.arrived, snapshots)
         exchange = Exchange(network, replica, gossiper)
         receipts = ReceiptKeeper(network, replica, store)
         cosigned = store_file.with_name(f"{store_file.stem}-cosigned.note")
@@ -157,4 +163,5 @@ async def open_core(
             receipts,
             marks,
             Timetable(genesis),
+            snapshots,
         )

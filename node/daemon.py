@@ -26,11 +26,13 @@ from node.pauses import SANDBOX_WEAK, USER, Pauses
 from node.process import announced, new_token, serving, stop_on_signals
 from node.scheduler import Scheduler
 from node.settings import Settings
+from node.snapshots import Retention
 from node.supervision import Supervisor
 from protocol.genesis import Genesis
 from protocol.messages import Profile
 
 MIB = 1 << 20
+DAY_SECONDS = 86_400
 
 
 class OpenNetwork(Protocol):
@@ -67,7 +69,16 @@ async def run_node(
     witness = load_key(home.witness_key) if home.witness_key.exists() else None
     async with (
         open_network(peer_seed, settings.listen, announce=settings.announce, relay=settings.relay) as network,
-        open_core(genesis, network, home.store, clock, bulletin, witness, topic_bits=settings.topic_bits) as core,
+        open_core(
+            genesis,
+            network,
+            home.store,
+            clock,
+            bulletin,
+            witness,
+            topic_bits=settings.topic_bits,
+            retention=retention(settings, genesis),
+        ) as core,
         open_evaluator(home, settings) as evaluator,
     ):
         observer = Observer(core, "node", version, home.folder)
@@ -108,6 +119,12 @@ async def run_node(
                 await stop.wait()
                 bulletin.tell(Level.NOTE, "STOPPING", "Stopping.")
                 nursery.cancel_scope.cancel()
+
+
+def retention(settings: Settings, genesis: Genesis) -> Retention:
+    """What the owner wants to keep of the log."""
+    epochs = -(-settings.log_days * DAY_SECONDS // genesis.parameters.epoch_seconds)
+    return Retention(epochs, settings.log_disk * MIB)
 
 
 async def housekeeping(core: Core) -> None:

@@ -6,7 +6,7 @@ machines differ.
 
 import statistics
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -30,12 +30,21 @@ class Spent(Struct, frozen=True, gc=False):
     estimated: bool
 
 
-class EnergyTally:
-    """Of the agreeing results of the last `MARKS` marks."""
+Tallied = tuple[tuple[Subject, tuple[Spent, ...]], ...]
+"""What one mark brought."""
 
-    def __init__(self) -> None:
+
+class EnergyTally:
+    """Of the agreeing results of the last `MARKS` marks; `kept`: what an earlier one had."""
+
+    def __init__(self, kept: Iterable[Tallied] = ()) -> None:
         self._open: dict[bytes, dict[bytes, Spent]] = {}
         self._kept: deque[dict[Subject, list[Spent]]] = deque(maxlen=MARKS)
+        self._kept.extend({subject: list(spent) for subject, spent in tallied} for tallied in kept)
+
+    def kept(self) -> tuple[Tallied, ...]:
+        """All that it has just after a mark."""
+        return tuple(tuple((subject, tuple(spent)) for subject, spent in found.items()) for found in self._kept)
 
     def note(self, account: bytes, result: Result) -> None:
         """A result that the log has taken."""

@@ -21,6 +21,8 @@ from protocol.notes import InvalidNote, VerifierKey
 from protocol.rejections import Rejected
 from protocol.successions import why_void
 
+Followed = tuple[int, bytes]
+"""The place in the log of a succession that had an effect, and its envelope."""
 _PAIR = b"\xa2"
 MOST_SUCCESSIONS = 64
 
@@ -59,14 +61,30 @@ class LogKeys:
         self._recovered = 0
         """The number of the last succession by the recovery key that changed the key."""
         self._size = 0
+        self._followed: list[Followed] = []
+
+    def followed(self, size: int) -> tuple[Followed, ...]:
+        """The successions that had an effect among the log's first `size` entries: all that was learned of them."""
+        return tuple(each for each in self._followed if each[0] < size)
+
+    def resume(self, size: int, followed: Sequence[Followed]) -> None:
+        """Learn the log's first `size` entries by what was followed among them, if more is not known already."""
+        if size <= self._size:
+            return
+        self.begin_again()
+        for place, data in followed:
+            self.learn(place, [open_envelope(data, self.genesis.id, check_signature=False)])
+        self._size = size
 
     def learn(self, start: int, entries: Sequence[Envelope]) -> None:
         """Follow the log's entries from index `start` on; what was followed already says nothing new."""
-        for entry in entries[max(0, self._size - start) :]:
+        known = max(0, self._size - start)
+        for place, entry in enumerate(entries[known:], start + known):
             if not isinstance(entry.message, Succession):
                 continue
             if why_void(self.genesis, self.in_force, self.count, entry) is None:
                 self._take(entry, entry.message)
+                self._followed.append((place, entry.data))
         self._size = max(self._size, start + len(entries))
 
     def open(self, note: bytes, successions: Sequence[bytes] = ()) -> Spoken:

@@ -14,13 +14,14 @@ from msgspec import Meta, Struct
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
 from node.log_keys import Spoken
-from node.log_watch import LogWatch
+from node.log_watch import MARKS_REMEMBERED, LogWatch
 from node.network import Network, RequestFailed
 from node.offload import offload
 from node.omissions import Arrived, Omissions
 from node.replica import Replica
+from node.snapshots import Snapshots
 from node.store import Store, StoreFailed
-from node.tile_requests import TileRequests
+from node.tile_requests import NotKept, TileRequests
 from protocol import cbor
 from protocol.checkpoint import Checkpoint
 from protocol.definitions import Count
@@ -59,11 +60,13 @@ class Portion(Struct, frozen=True, forbid_unknown_fields=True):
     """The newest checkpoint (empty where there is none) and entries.
 
     `successions`: envelopes that lead from the genesis' log key to the one that signed; none where it is the genesis'.
+    `kept_from`: the first entry that is still held, where those that were asked for are not any more.
     """
 
     note: Annotated[bytes, Meta(max_length=NOTE_BYTES)]
     entries: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BYTES)], ...], Meta(max_length=PORTION_ENTRIES)]
     successions: Successions | None = None
+    kept_from: Count | None = None
 
 
 class NotTheLog(Exception):
@@ -82,8 +85,10 @@ class LogReader:
         bulletin: Bulletin,
         watch: LogWatch,
         arrived: Arrived,
+        snapshots: Snapshots,
     ) -> None:
         self.watch = watch
+        self._snapshots = snapshots
         self.omissions = Omissions(replica, arrived)
         self._network = network
         self._replica = replica
@@ -98,26 +103,32 @@ class LogReader:
         """The newest checkpoint that this node's log reaches."""
         self.heard = -float("inf")
         """When the newest checkpoint arrived, Unix time."""
+        self._lacking = -1
+        """At which size this node last told that a peer does not keep what it lacks."""
         self._tiles = TileRequests(network, store, replica.genesis.id)
         network.serve(LOG, self._answer)
 
     async def load(self) -> None:
-        """Fold what the store keeps of the log, without checking its signatures again."""
-        self.note = await self._store.checkpoint() or b""
+        """Begin with a snapshot, and fold what the store keeps behind it, without checking its signatures again."""
         if self.watch.box.fork:
             await self._learn_stored()
         await self._fold_stored()
 
     async def _learn_stored(self) -> None:
         """Which keys were replaced decides whether a fork binds this node, and so how far it folds."""
-        place = 0
+        place = await self._snapshots.learn_keys()
         while entries := await self._store.log_entries(place, PORTION_ENTRIES):
             network = self._replica.genesis.id
             self._keys.learn(place, [open_envelope(data, network, check_signature=False) for data in entries])
             place += len(entries)
 
-    async def _fold_stored(self) -> None:
+    async def _fold_stored(self, *, anew: bool = False) -> None:
         network = self._replica.genesis.id
+        place = self.watch.box.fork.divergence if self.watch.box.fork else None
+        await self._snapshots.resume(place.size if place else None, anew=anew)
+        self.note = await self._store.checkpoint() or b""
+        marks = await self._snapshots.recent_marks(MARKS_REMEMBERED)
+        self.watch.remember(open_envelope(data, network, check_signature=False) for data in marks)
         while entries := await self._store.log_entries(self._replica.size, self._room()):
             opened = [open_envelope(data, network, check_signature=False) for data in entries]
             self._keys.learn(self._replica.size, opened)
@@ -151,6 +162,8 @@ class LogReader:
         async with self.one_at_a_time:
             try:
                 await self._fetch(peer)
+            except NotKept as error:
+                self._tell_not_kept(error)
             except RequestFailed:
                 return  # another peer, or the next round
             except StoreFailed as error:
@@ -159,6 +172,13 @@ class LogReader:
                 return  # the log is fetched again once there is space; the disk's watch says so
             except (Rejected, InvalidNote, NotTheLog) as error:
                 self._bulletin.tell(Level.WARN, "LOG_REFUSED", f"A peer's log was refused: {error}", peer=peer)
+
+    def _tell_not_kept(self, error: NotKept) -> None:
+        size = self._replica.size
+        if size != self._lacking:
+            text = f"{error} This node needs it from entry {size}: it asks on, a bootstrap or a mirror keeps all of it."
+            self._bulletin.tell(Level.NOTE, "LOG_NOT_KEPT", text)
+        self._lacking = size
 
     async def take_evidence(self, peer: str) -> None:
         """Take what a peer can prove against the log key, and heed it."""
@@ -190,6 +210,8 @@ class LogReader:
                 return await self._fetch_history(peer, said, target)
             most = PORTION_ENTRIES
             fresh = portion.entries[: target.size - frontier.size]
+            if portion.kept_from is not None:
+                raise NotKept(peer, portion.kept_from)
             if not fresh:
                 return
             network = self._replica.genesis.id
@@ -271,7 +293,7 @@ class LogReader:
 
     async def _fold_anew(self) -> None:
         """A mark that has no effect here means that this node went wrong, or the log key did: the store decides."""
-        await self._fold_again()
+        await self._fold_again(anew=True)
         if self._replica.void_mark:
             text = (
                 f"The log's newest mark has no effect: {self._replica.void_mark.sentence} This node follows no further "
@@ -281,10 +303,9 @@ class LogReader:
         else:
             self._bulletin.tell(Level.WARN, "FOLDED_ANEW", "This node's state had gone wrong; it was folded anew.")
 
-    async def _fold_again(self) -> None:
+    async def _fold_again(self, *, anew: bool = False) -> None:
         held = tuple(self._replica.held.values())
-        self._replica.begin_again()
-        await self._fold_stored()
+        await self._fold_stored(anew=anew)
         for envelope in held:
             self._replica.take(envelope)
 
@@ -334,7 +355,9 @@ class LogReader:
             if size > PORTION_BYTES:
                 break
             entries.append(data)
-        return cbor.encode(Portion(note, tuple(entries), self._keys.successions or None))
+        start = await self._store.log_start()
+        kept_from = start if ask.start < start else None
+        return cbor.encode(Portion(note, tuple(entries), self._keys.successions or None, kept_from))
 
 
 def _open_all(entries: Sequence[bytes], network: bytes) -> list[Envelope]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from protocol.merkle import HASH_BYTES, Frontier, consistency_proof, frontier, inclusion_proof, leaf_hash
-from protocol.tiles import WIDTH, InvalidTile, Tile, TreeReader, grow
+from protocol.tiles import HEIGHT, MAX_LEVEL, WIDTH, InvalidTile, Tile, TreeReader, grow
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS tiles (
@@ -44,16 +44,27 @@ class LogTiles:
 
     def append(self, start: int, entries: Sequence[bytes]) -> None:
         """Take in the entries from position `start` on; what the tiles lack before it is made from the log's rows."""
+        if self.size() > start:
+            self._cut(start)
         known = self.size()
-        if known > start:
-            self._connection.execute("DELETE FROM tiles")
-            known = 0
         query = "SELECT data FROM log WHERE position >= ? AND position < ? ORDER BY position"
         before = (row[0] for row in self._connection.execute(query, (known, start)))
         leaves = [*map(leaf_hash, before), *map(leaf_hash, entries)]
         grown = grow(self.read, known, leaves)
         rows = [(tile.level, tile.index, content) for tile, content in grown.items()]
         self._connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", rows)
+
+    def _cut(self, size: int) -> None:
+        """Leave the tiles of the first `size` leaves; the entries may be gone, so nothing is made anew."""
+        for level in range(MAX_LEVEL + 1):
+            place, width = divmod(size >> HEIGHT * level, WIDTH)
+            of_level = "level = ? AND place"
+            self._connection.execute(f"DELETE FROM tiles WHERE {of_level} > ?", (level, place))  # noqa: S608
+            if width:
+                trim = f"UPDATE tiles SET hashes = substr(hashes, 1, ?) WHERE {of_level} = ?"  # noqa: S608
+                self._connection.execute(trim, (width * HASH_BYTES, level, place))
+            else:
+                self._connection.execute(f"DELETE FROM tiles WHERE {of_level} = ?", (level, place))  # noqa: S608
 
     def prove(self, first: int, size: int) -> Proofs:
         """What shows that the tree of `size` leaves begins with `first` of them."""

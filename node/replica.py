@@ -5,13 +5,14 @@ tells the bulletin what to show anew.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import trio
+from msgspec import Struct
 
 from node.answers import Answers
 from node.bulletin import Bulletin, Level, Topic
-from node.energy_tally import EnergyTally
+from node.energy_tally import EnergyTally, Tallied
 from protocol import ledger
 from protocol.envelope import Envelope
 from protocol.genesis import Genesis
@@ -20,7 +21,7 @@ from protocol.messages import Claim, Commitment, Mark, Result, Unknown
 from protocol.overlay import Overlay
 from protocol.plan import Plan
 from protocol.rejections import Rejection
-from protocol.state import Final
+from protocol.state import Final, State
 
 EPOCHS_HELD = 2
 MOST_HELD = 100_000
@@ -46,6 +47,15 @@ def is_for_the_log(envelope: Envelope) -> bool:
     return not isinstance(envelope.message, Claim | Mark | Unknown)
 
 
+class Beside(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a replica knows beside the state, just after a mark. `settled`, `logged`: ids, joined."""
+
+    log_bytes: int = 0
+    settled: bytes = b""
+    logged: bytes = b""
+    energy: tuple[Tallied, ...] = ()
+
+
 class Replica:
     """State, overlay, and the envelopes held for peers that lack them."""
 
@@ -53,15 +63,34 @@ class Replica:
         self.genesis = genesis
         self._bulletin = bulletin
         self._marked = trio.Event()
+        self.on_mark: Callable[[], None] = lambda: None
+        """Called, without waiting, just after each mark that has an effect."""
         self.begin_again()
 
     def begin_again(self) -> None:
         """Forget everything: the log is to be folded from its start."""
-        genesis = self.genesis
-        self.state = ledger.begin(genesis)
+        self._begin_with(ledger.begin(self.genesis), Beside())
+
+    def resume(self, state: State, beside: Beside, entries: Iterable[Envelope]) -> None:
+        """Forget everything, and begin with the state just after a mark; `entries`: what is kept of `beside.logged`."""
+        self._begin_with(state, beside)
+        self.held.update((entry.id, entry) for entry in entries)
+        self.logged.update(self.held)
+        for entry in self.held.values():
+            self._count(entry)
+
+    def beside(self) -> Beside:
+        """What there is beside the state, just after a mark."""
+        logged = b"".join(key for key in self.held if key in self.logged)
+        return Beside(self.log_bytes, b"".join(self._settled), logged, self.energy.kept())
+
+    def _begin_with(self, state: State, beside: Beside) -> None:
+        self.state = state
         self.overlay = Overlay(self.state)
         self.answers = Answers(self.state)
-        self.energy = EnergyTally()
+        self.energy = EnergyTally(beside.energy)
+        self.log_bytes = beside.log_bytes
+        """Of all entries that are folded."""
         self.held: dict[bytes, Envelope] = {}
         """By id: what belongs into the log and is of an open epoch or the one before, logged or not."""
         self._held_of: Counter[bytes] = Counter()
@@ -70,7 +99,7 @@ class Replica:
         """How many marks there were when what belongs to no epoch was first seen waiting at one."""
         self.logged: set[bytes] = set()
         """Ids of the entries of the log that are also held."""
-        self._settled: set[bytes] = set()
+        self._settled = {beside.settled[place : place + 32] for place in range(0, len(beside.settled), 32)}
         """Ids of the log's entries that belong to no epoch; of the void ones until the next mark, then try again."""
         self._void: set[bytes] = set()
         self.void_mark: Rejection | None = None
@@ -129,6 +158,7 @@ class Replica:
         for place, entry in enumerate(entries):
             void = ledger.append(self.state, entry)
             voids.append(void)
+            self.log_bytes += len(entry.data)
             if is_for_the_log(entry):
                 self.logged.add(entry.id)
                 if epoch_of(entry) != TIMELESS and not self._is_past(entry):
@@ -145,6 +175,7 @@ class Replica:
             if isinstance(entry.message, Mark) and void is None:
                 self.energy.close(self.state.recent)
                 self._forget_past()
+                self.on_mark()
                 if place == newest or not quiet:
                     self.answers.after_mark()
                 self._marked.set()

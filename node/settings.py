@@ -24,7 +24,8 @@ class SettingsWrong(Exception):
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`memory`, `disk` in MiB: the most that evaluation and caches may take. `control_port` 0: any free one.
 
-    `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
+    `log_disk` in MiB and `log_days`: how much of the log's entries a node keeps, and for how long; 0 for no bound
+    (docs/store.md). `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
     than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
     `listen`: multiaddrs, `/ip4/0.0.0.0/tcp/4801` or for QUIC `/ip4/0.0.0.0/udp/4801/quic-v1`; a node dials over what it
     listens on, and others prefer TCP. `announce`: what others are told instead of `listen`, for a node behind a
@@ -50,6 +51,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     memory: Annotated[int, Meta(ge=256)] = 4096
     disk: Annotated[int, Meta(ge=64)] = 8192
     threads: Annotated[int, Meta(ge=1, le=1024)] = max(1, (psutil.cpu_count(logical=False) or 2) - 1)
+    log_disk: Annotated[int, Meta(ge=0)] = 2048
+    log_days: Annotated[int, Meta(ge=0)] = 365
     least_free_disk: Annotated[int, Meta(ge=1)] = 64
     sandbox: Literal["strong", "in-process", "limits"] = "limits"
     code_sandbox: Literal["strong", "in-process", "limits"] = "in-process"

@@ -73,4 +73,19 @@ def _promise(connection: sqlite3.Connection) -> None:
         connection.executemany("INSERT OR IGNORE INTO promised VALUES (?, ?)", [(task, epoch) for task in tasks])
 
 
-STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_make_tables, _promise)
+SNAPSHOTS = """
+CREATE TABLE marks (epoch INTEGER PRIMARY KEY, size INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE snapshots (size INTEGER PRIMARY KEY, root BLOB NOT NULL, format BLOB NOT NULL, digest BLOB NOT NULL);
+CREATE TABLE snapshot_pieces (
+    size INTEGER NOT NULL, place INTEGER NOT NULL, field TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (size, place)
+)
+"""
+
+
+def _remember_states(connection: sqlite3.Connection) -> None:
+    """Where the marks stand in the log, and states just after some of them."""
+    for statement in SNAPSHOTS.split(";"):
+        connection.execute(statement)
+
+
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_make_tables, _promise, _remember_states)

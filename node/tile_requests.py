@@ -18,6 +18,7 @@ from node.store import Store
 from node.ungrouped import ungrouped
 from protocol import cbor
 from protocol.checkpoint import Checkpoint
+from protocol.definitions import Count
 from protocol.envelope import Envelope, open_envelope
 from protocol.merkle import Frontier, frontier, leaf_hash
 from protocol.tiles import (
@@ -53,9 +54,21 @@ class AskTiles(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ToldTiles(Struct, frozen=True, forbid_unknown_fields=True):
-    """Their bytes, in the same order, empty for what is not held; the last ones are left out where it gets too much."""
+    """Their bytes, in the same order, empty for what is not held; the last ones are left out where it gets too much.
+
+    `kept_from`: the first entry that is still held, where a bundle is empty because it is not any more.
+    """
 
     contents: Annotated[tuple[Annotated[bytes, Meta(max_length=MAX_BUNDLE_BYTES)], ...], Meta(max_length=MOST_PATHS)]
+    kept_from: Count | None = None
+
+
+class NotKept(RequestFailed):
+    """A peer has forgotten the entries that are needed: those before `kept_from`."""
+
+    def __init__(self, peer: str, kept_from: int) -> None:
+        super().__init__(Reason.UNSUPPORTED, f"{peer} keeps the log only from entry {kept_from} on.")
+        self.kept_from = kept_from
 
 
 class TileRequests:
@@ -126,21 +139,25 @@ class TileRequests:
         """The first of these, at least one; all that come are held by the peer."""
         body = cbor.encode(AskTiles(tuple(paths)))
         told = cbor.decode(await self._network.request(peer, TILES, body, timeout=TIMEOUT_SECONDS), ToldTiles)
+        if told.kept_from is not None:
+            raise NotKept(peer, told.kept_from)
         if not told.contents or len(told.contents) > len(paths) or not all(told.contents):
             raise RequestFailed(Reason.UNSUPPORTED, f"{peer} does not hold {paths[0]} of the log.")
         return list(told.contents)
 
     async def _answer(self, peer: str, body: bytes) -> bytes:
         contents: list[bytes] = []
-        size = 0
+        size, kept_from = 0, None
         for path in cbor.decode(body, AskTiles).paths:
             piece = parse_path(path)
             content = await (self._store.bundle(piece) if isinstance(piece, Bundle) else self._store.tile(piece))
             size += len(content)
             if contents and size > ANSWER_BYTES:
                 break
+            if isinstance(piece, Bundle) and not content and piece.index * WIDTH < await self._store.log_start():
+                kept_from = await self._store.log_start()
             contents.append(content)
-        return cbor.encode(ToldTiles(tuple(contents)))
+        return cbor.encode(ToldTiles(tuple(contents), kept_from))
 
 
 def _tiles_above(size: int, own: int) -> Iterator[Tile]:

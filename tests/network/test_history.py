@@ -1,7 +1,6 @@
 """Long gaps in the log are filled by its tiles, from any peer; what is not the checkpoint's is not kept."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node import log_reader, tile_requests
-from node.bulletin import Bulletin
-from node.clock import Clock
-from node.core import Core, open_core
-from node.memory_network import MemoryHub, open_memory_hub
+from node.core import Core
+from node.memory_network import open_memory_hub
 from node.network import Reason, RequestFailed
 from node.offload import inline
 from node.tile_requests import AskTiles, ToldTiles
-from protocol import cbor, epochs, ledger
-from protocol.checkpoint import Checkpoint, sign_checkpoint
-from protocol.envelope import Envelope, seal
-from protocol.genesis import Genesis
-from protocol.merkle import Frontier, frontier, leaf_hash
-from protocol.messages import Delegation, Rating, consent_to
-from protocol.notes import SignerKey
-from protocol.signing import PrivateKey
+from protocol import cbor
+from protocol.merkle import frontier, leaf_hash
 from protocol.tiles import WIDTH, Bundle, Tile, TreeReader, bundles, decode_bundle, tile_root
+from tests.network.quiet_peers import LENGTH, MARKS, Peers, a_log, codes, log_of
 
 Kit = Any
-LOG_KEY = PrivateKey(b"l" * 32)
-CHAIN = epochs.hash_chain(b"c" * 32, 64)
-MARKS = 3
-LENGTH = 900
-START = 1_800_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -44,70 +31,11 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tile_requests, "BUNDLES_AT_ONCE", 1)
 
 
-def a_log(genesis: Genesis, length: int = LENGTH, stars: int = 1) -> list[Envelope]:
-    """Entries with three marks, some that have an effect, and many that have none."""
-    state = ledger.begin(genesis)
-    written: list[Envelope] = []
-
-    def write(envelope: Envelope) -> None:
-        written.append(envelope)
-        ledger.append(state, envelope)
-
-    for epoch in range(MARKS):
-        account, device = PrivateKey(bytes([epoch, 1]) * 16), PrivateKey(bytes([epoch, 2]) * 16)
-        consent = device.sign(consent_to(genesis.id, account.public))
-        write(seal(account, genesis.id, Delegation(device.public, consent)))
-        write(seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[epoch])))
-        for number in range(length // MARKS - 2):
-            write(seal(account, genesis.id, Rating(number, genesis.models[0].id, "maths", stars)))
-    return written
-
-
-class Peers:
-    """Cores in memory that do not run: they answer, hold what they are given of a log, and do what they are told."""
-
-    def __init__(self, hub: MemoryHub, genesis: Genesis, folder: Path) -> None:
-        self.hub = hub
-        self._genesis = genesis
-        self._folder = folder
-
-    @asynccontextmanager
-    async def open(self, name: str, held: Sequence[Envelope] = ()) -> AsyncIterator[Core]:
-        clock = Clock(START)
-        file = self._folder / f"{name}.sqlite"
-        async with (
-            self.hub.open(name) as network,
-            open_core(self._genesis, network, file, clock, Bulletin(clock)) as core,
-        ):
-            if held:
-                rows = [(each.id, each.data) for each in held]
-                await core.store.append_log(0, rows, self._note(held), START)
-                await core.log_reader.load()
-            for other in self.hub.networks.values():
-                if other.peer != network.peer:
-                    await network.connect(other.addresses[0])
-            yield core
-
-    def _note(self, held: Sequence[Envelope]) -> bytes:
-        signer = SignerKey(self._genesis.log_verifier.name, LOG_KEY)
-        frontier = Frontier().extend(leaf_hash(each.data) for each in held)
-        return sign_checkpoint(Checkpoint(signer.verifier.name, frontier.size, frontier.root), signer).encode()
-
-
 @pytest.fixture
 async def peers(kit: Kit, tmp_path: Path) -> AsyncIterator[Peers]:
     inline.set(True)
     async with open_memory_hub() as hub:
         yield Peers(hub, kit.genesis(), tmp_path)
-
-
-async def log_of(core: Core) -> list[bytes]:
-    """What a core's store keeps of the log."""
-    return await core.store.log_entries(0, 10_000)
-
-
-def codes(core: Core) -> list[str]:
-    return [activity.code for activity in core.bulletin.activities]
 
 
 @pytest.mark.parametrize("known", [0, 200, 256, 700])
