@@ -25,8 +25,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`memory`, `disk` in MiB: the most that evaluation and caches may take. `control_port` 0: any free one.
 
     `log_disk` in MiB and `log_days`: how much of the log's entries a node keeps, and for how long; 0 for no bound
-    (docs/store.md). `data`: a folder with local copies of data sets, so that these are not fetched. `least_free_disk` in MiB: with less
-    than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that end in `/p2p/` and a peer id.
+    (docs/store.md). `data`: a folder with local copies of data sets, so that these are not fetched.
+    `least_free_disk` in MiB: with less than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that
+    end in `/p2p/` and a peer id.
     `listen`: multiaddrs, `/ip4/0.0.0.0/tcp/4801` or for QUIC `/ip4/0.0.0.0/udp/4801/quic-v1`; a node dials over what it
     listens on, and others prefer TCP. `announce`: what others are told instead of `listen`, for a node behind a
     forwarded port. `relay`: relay for nodes that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same

@@ -294,12 +294,17 @@ class Kit:
 
     @asynccontextmanager
     async def network(
-        self, evaluators: Evaluators, fixed: Genesis | None = None, topic_bits: Mapping[str, int] | None = None
+        self,
+        evaluators: Evaluators,
+        fixed: Genesis | None = None,
+        topic_bits: Mapping[str, int] | None = None,
+        *,
+        at: float = -5,
     ) -> AsyncIterator[Simulation]:
-        """A running bootstrap with these nodes, five seconds before genesis."""
+        """A running bootstrap with these nodes, five seconds before genesis, or so many `at` it or after it."""
         inline.set(True)
         async with open_memory_hub() as hub, trio.open_nursery() as nursery:
-            simulation = Simulation(self._folder, hub, Clock(START - 5), fixed or genesis())
+            simulation = Simulation(self._folder, hub, Clock(START + at), fixed or genesis())
             simulation._nursery = nursery
             simulation.topic_bits = topic_bits or {}
             await simulation.start("bootstrap", waits_for=len(evaluators))

@@ -175,10 +175,9 @@ async def test_what_is_not_the_state_that_it_was_is_not_used(
     kit: Kit, peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole, and of this version, yet of a state with another digest: the log decides."""
-    genuine = snapshots.capture
 
     def changed(state: Any) -> Any:
-        return genuine(state) | {"chain_left": state.chain_left + 1}
+        return capture(state) | {"chain_left": state.chain_left + 1}
 
     monkeypatch.setattr(snapshots, "capture", changed)
     log = a_log(kit.genesis(), LENGTH, marks=MARKS)

@@ -102,7 +102,7 @@ def test_any_log_goes_on_from_each_of_its_marks(genesis: Genesis, steps: list[tu
         elif kind == "join":
             log.join(*how, epoch=opened)
         elif kind == "attest":
-            log.attest(*how, sequence=number)
+            log.attest(how[0], how[1], number)
         else:
             log.say(how[0], Rating(opened, genesis.models[0].id, "maths", how[1]))
     log.mark(opened + 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from node.disk import has_space
+from node.snapshot_rows import SnapshotRows
 from node.store import StoreFailed, open_store
 from node.store_schema import STEPS
 from protocol.envelope import seal
@@ -106,6 +107,26 @@ async def test_damage_that_is_met_later_is_said_with_a_remedy(tmp_path: Path) ->
         with pytest.raises(StoreFailed, match="Restart the node") as failed:
             await store.log_entries(0, 1000)
         assert not failed.value.full
+
+
+async def test_damage_that_was_met_in_use_is_set_aside_at_the_next_start(tmp_path: Path) -> None:
+    """The file can be opened: without a word from the process that met the damage, no start would ever end."""
+    file = tmp_path / "s.sqlite"
+    async with open_store(file) as store:
+        await store.append_log(0, [(b"%d" % n, bytes(5000)) for n in range(200)], b"note", 1.0)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:40_000] + b"\xff" * (len(whole) - 40_000))
+    async with open_store(file) as store:
+        assert store.set_aside is None
+        with pytest.raises(StoreFailed):
+            await store.log_entries(0, 1000)
+    async with open_store(file) as store:
+        assert store.set_aside == tmp_path / "s.sqlite.damaged"
+        assert await store.log_size() == 0
+        await store.append_log(0, [(b"a", b"one")], b"note", 1.0)
+    async with open_store(file) as store:
+        assert store.set_aside is None
+        assert await store.log_entries(0, 9) == [b"one"]
 
 
 async def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
@@ -216,6 +237,60 @@ async def test_a_kill_at_any_instant_loses_nothing_that_was_acknowledged(tmp_pat
             assert size >= acknowledged
             assert await store.checkpoint() == b"note %d" % size, "an entry and its checkpoint are one step"
             assert await store.log_entries(0, size) == [b"entry %d" % number for number in range(size)]
+
+
+REMEMBERER = """
+import sys, trio
+from itertools import count
+from pathlib import Path
+from node.snapshot_rows import SnapshotRows
+from node.state_record import Piece
+from node.store import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1])) as store:
+        rows = SnapshotRows(store)
+        for turn in count(1):
+            size = 1000 * turn
+            entries = [(b"%d" % n, b"entry %d" % n) for n in range(size - 1000, size)]
+            await store.append_log(size - 1000, entries, b"note", 0.0)
+            pieces = iter([Piece("field", bytes([turn % 256]) * 700_000)] * 3)
+            assert await rows.write(size, (await store.frontier(size)).root, b"format", pieces)
+            print(size, flush=True)
+            await rows.drop([old.size for old in (await rows.written())[2:]])
+            await store.evict_log((await rows.written())[-1].size)
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("patience", [1, 2, 4])
+async def test_a_kill_while_states_are_written_and_entries_evicted(tmp_path: Path, patience: int) -> None:
+    file = tmp_path / "s.sqlite"
+    process = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-I", "-c", REMEMBERER, str(file)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    for _ in range(patience):
+        acknowledged = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    async with open_store(file) as store:
+        rows = SnapshotRows(store)
+        written = await rows.written()
+        assert written[0].size >= acknowledged
+        start, size = await store.log_start(), await store.log_size()
+        assert start % 256 == 0
+        assert start <= written[-1].size, "what a snapshot stands on is there"
+        assert await store.log_entries(start, size) == [b"entry %d" % number for number in range(start, size)]
+        for each in written:
+            pieces = await rows.pieces(each)
+            assert pieces
+            assert len({piece.data for piece in pieces}) == 1
+            assert (await store.frontier(each.size)).root == each.root
+        await rows.drop([])
+        left = await store.rows("SELECT DISTINCT size FROM snapshot_pieces")
+        assert {row[0] for row in left} == {each.size for each in written}, "what was half written is forgotten"
 
 
 @pytest.fixture
