@@ -224,13 +224,16 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
 
         Replaces: the method of that name. Reasons: 32 frames wait for a peer at most, and more are dropped
         without a word; a subscription that comes before the registration leads to no mesh until the next
-        heartbeat.
+        heartbeat; and what this node subscribes to while the first frame is written, the peer never hears of.
         """
-        known = peer_id in self.peers
+        known, before = peer_id in self.peers, set(self.topic_ids)
         await super()._handle_new_peer(peer_id)
         if known or peer_id not in self.peers:
             return
-        self.peer_queues[peer_id]._queue.max_size = OUTBOUND_FRAMES
+        queue = self.peer_queues[peer_id]
+        queue._queue.max_size = OUTBOUND_FRAMES
+        for topic in before ^ set(self.topic_ids):
+            queue.push(self._build_announce_rpc(topic, subscribe=topic in self.topic_ids)[0])
         for topic in [topic for topic, peers in self.peer_topics.items() if peer_id in peers]:
             await self.router.on_peer_subscribed(peer_id, topic)
         self._heard()

@@ -36,6 +36,7 @@ from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V12, GossipSub
 from libp2p.pubsub.mcache import MessageCache
@@ -476,6 +477,40 @@ async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
             await register._handle_new_peer(pubsub, peer)
             found[name] = (pubsub.peer_queues[peer]._queue.max_size, peer in pubsub.router.mesh[TOPIC])
         assert found == {"ours": (1024, True), "stock": (32, False)}
+
+
+async def test_a_peer_hears_of_what_is_subscribed_to_while_it_is_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GuardedPubsub._handle_new_peer."""
+    async with opened("a") as a, opened("b") as b, b.subscribe(TOPIC, lambda data: True):
+        await a.connect(b.addresses[0])
+        await a.await_audience(TOPIC)
+        peer, pubsub = ID.from_string(b.peer), a.pubsub
+        greeting: list[str] = []
+        stock_hello, stock_write = pubsub.get_hello_packet, NetStream.write
+
+        async def write(stream: Any, data: bytes) -> None:
+            if greeting:
+                await pubsub.subscribe(greeting.pop())
+            await stock_write(stream, data)
+
+        async def heard_after(register: type[Pubsub], topic: str) -> bool:
+            def hello() -> rpc_pb2.RPC:
+                greeting.append(topic)
+                return cast(rpc_pb2.RPC, stock_hello())
+
+            del pubsub.peers[peer]
+            pubsub.peer_queues.pop(peer).close()
+            del pubsub.router.peer_protocol[peer]
+            with monkeypatch.context() as patch:
+                patch.setattr(NetStream, "write", write)
+                patch.setattr(pubsub, "get_hello_packet", hello)
+                await register._handle_new_peer(pubsub, peer)
+            async with a.subscribe(f"after {topic}", lambda data: True):
+                await b.await_audience(f"after {topic}")
+                return b.audience(topic) == 1
+
+        assert await heard_after(hardening.GuardedPubsub, "ours")
+        assert not await heard_after(Pubsub, "stock")
 
 
 class Pieces:
