@@ -1,4 +1,4 @@
-"""All that keeps a participant among its peers: dialling, who is remembered, and whether the clocks agree."""
+"""All that keeps a participant among its peers: dialling, who is remembered or found, and whether the clocks agree."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,6 +12,7 @@ from node.known_peers import KnownPeers
 from node.local_discovery import LocalDiscovery
 from node.network import Network
 from node.reach import Reach
+from node.rendezvous import Rendezvous
 from node.settings import Settings
 from protocol.genesis import Genesis
 
@@ -45,6 +46,7 @@ class Neighbourhood:
         tolerance = float(genesis.parameters.grace_seconds)
         self.clock_check = ClockCheck(network, clock, bulletin, tolerance=tolerance, trusted=self.bootstrap)
         self._known_peers = KnownPeers(home.known_peers, network, network.reach)
+        self._rendezvous = Rendezvous(network, network.reach, genesis.id, bootstrap=self.bootstrap)
         self._local = LocalDiscovery(network, network.reach, genesis.id) if settings.mdns else None
         self._addresses = settings.bootstrap
 
@@ -54,6 +56,7 @@ class Neighbourhood:
         services: list[tuple[str, Service]] = [
             ("dialling", partial(self.reach.keep_connected, self._addresses)),
             ("known peers", self._known_peers.run),
+            ("rendezvous", self._rendezvous.run),
             ("clock check", self.clock_check.run),
         ]
         if self._local:
