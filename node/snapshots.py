@@ -26,7 +26,8 @@ from protocol.state import State
 from protocol.tiles import WIDTH
 
 MARKS_BETWEEN = 24
-ENTRIES_BETWEEN = 5000
+ENTRIES_BETWEEN = 10_000
+BYTES_BETWEEN = 16 << 20
 SNAPSHOTS_KEPT = 2
 MARKS_KEPT = 48
 """The entries behind so many of the last marks stay, whatever the bounds say."""
@@ -84,8 +85,8 @@ class Snapshots:
         self._bulletin = bulletin
         self._retention = retention or Retention()
         self._rows = SnapshotRows(store)
-        self._last = (0, 0)
-        """Marks and size of the newest snapshot that was taken, or begun with."""
+        self._last = Place(0, 0, 0)
+        """Of the newest snapshot that was taken, or begun with: marks instead of an epoch, size and bytes."""
         self._marks: list[Place] = []
         self._taken: _Taken | None = None
         self._wanted = trio.Event()
@@ -109,9 +110,13 @@ class Snapshots:
             return
         size, root, epoch = head
         self._marks.append(Place(epoch, size, replica.log_bytes))
-        marks = replica.state.marks
-        if marks - self._last[0] >= MARKS_BETWEEN or size - self._last[1] >= ENTRIES_BETWEEN:
-            self._last = marks, size
+        here, last = Place(replica.state.marks, size, replica.log_bytes), self._last
+        if (
+            here.epoch - last.epoch >= MARKS_BETWEEN
+            or here.size - last.size >= ENTRIES_BETWEEN
+            or here.bytes - last.bytes >= BYTES_BETWEEN
+        ):
+            self._last = here
             record = _Record(replica.state.digest(), replica.beside(), self._keys.followed(size))
             self._taken = _Taken(size, root, record, capture(replica.state))
         self._wanted.set()
@@ -159,7 +164,7 @@ class Snapshots:
         the oldest snapshot. False where the log's beginning is needed and gone: then none of it is here any more.
         """
         self._marks.clear()
-        self._taken, self._last = None, (0, 0)
+        self._taken, self._last = None, Place(0, 0, 0)
         written, whole = await self._rows.written(), await self._store.log_start() == 0
         if anew and whole:
             await self._rows.drop([each.size for each in written])
@@ -201,7 +206,7 @@ class Snapshots:
         opened = [open_envelope(data, genesis.id, check_signature=False) for data in entries]
         self._replica.resume(state, record.replica, opened)
         self._keys.resume(written.size, record.keys)
-        self._last = state.marks, written.size
+        self._last = Place(state.marks, written.size, record.replica.log_bytes)
 
     async def _read(self, written: Written) -> tuple[list[Piece], _Record]:
         """The pieces of the state, and what is beside it. Raises `Unusable`."""
