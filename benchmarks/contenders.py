@@ -1,4 +1,4 @@
-"""Ways to answer the same questions: this project's engine, high-level `llama_cpp.Llama`, llama.cpp's own programs."""
+"""Ways to answer the same questions: this project's engine and llama.cpp's own programs."""
 
 import http.client
 import json
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,6 @@ from eval.modes import TOGETHER, Layout
 from eval.scorers import largest
 from eval.slots import best_slots
 
-CONTEXT = 2048
 MEMORY = 8 << 30
 SERVER_SLOTS = 16
 TRIES = 20
@@ -85,37 +85,6 @@ class Own:
         return engine
 
 
-class HighLevel:
-    """`llama_cpp.Llama`: once a prompt; with choices once a choice, by echo and log-probabilities."""
-
-    def __init__(self, path: Path, threads: int, *, keep: bool, scores: bool) -> None:
-        from llama_cpp import Llama
-
-        self._keep = keep
-        self._llama = Llama(
-            str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, logits_all=scores, verbose=False
-        )
-
-    def write(self, prompts: Sequence[str]) -> list[str]:
-        """What is written behind each prompt."""
-        return [self._asked(prompt, max_tokens=NEW_TOKENS)["text"] for prompt in prompts]
-
-    def choose(self, offered: Sequence[Offer]) -> list[int]:
-        """The most likely choice of each question."""
-        return [largest([self._sum(offer.prompt, choice) for choice in offer.choices]) for offer in offered]
-
-    def _sum(self, prompt: str, choice: str) -> float:
-        found = self._asked(prompt + choice, max_tokens=1, logprobs=1, echo=True)["logprobs"]
-        pairs = zip(found["text_offset"], found["token_logprobs"], strict=True)
-        inside = range(len(prompt), len(prompt) + len(choice))
-        return sum(float(value) for offset, value in pairs if offset in inside and value is not None)
-
-    def _asked(self, prompt: str, **more: Any) -> Any:
-        if not self._keep:
-            self._llama.reset()
-        return self._llama.create_completion(prompt, temperature=0, **more)["choices"][0]
-
-
 class Server:
     """`llama-server` with parallel slots, all questions posted at once; it keeps each slot's last prompt."""
 
@@ -128,13 +97,13 @@ class Server:
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    def write(self, prompts: Sequence[str]) -> list[str]:
-        """What is written behind each prompt."""
+    def write(self, prompts: Sequence[str], new: int = NEW_TOKENS) -> list[str]:
+        """What is written behind each prompt: at most so many `new` tokens."""
         with ThreadPoolExecutor(len(prompts)) as pool:
-            return list(pool.map(self._write, prompts))
+            return list(pool.map(partial(self._write, new), prompts))
 
-    def _write(self, prompt: str) -> str:
-        wanted = {"prompt": prompt, "n_predict": NEW_TOKENS, "temperature": 0, "top_k": 1, "cache_prompt": True}
+    def _write(self, new: int, prompt: str) -> str:
+        wanted = {"prompt": prompt, "n_predict": new, "temperature": 0, "top_k": 1, "cache_prompt": True}
         return str(self._post("/completion", wanted | {"samplers": ["top_k"]})["content"])
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:

@@ -20,7 +20,7 @@ import psutil
 import trio
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.06
-WEIGHTS_PER_THREAD = 20_000_000
+FEWEST_THREADS, WEIGHTS_PER_THREAD = 2, 20_000_000
 
 
 class SlotsUnavailable(Exception):
@@ -120,8 +120,12 @@ def _group_quota() -> float:
 
 
 def threads_for(parameters: int, cores: int) -> int:
-    """Threads that a model of this size makes good use of: tiny ones lose more by waiting for each other."""
-    return max(1, min(cores, parameters // WEIGHTS_PER_THREAD))
+    """Threads that a model of this size makes good use of, at most as many as `cores` and at least one.
+
+    They meet after each of a graph's operations. The work of a dozen questions at once is worth two threads even in a
+    model of a million weights (1.5 times as fast by the clock, for an eighth more processor time); a third wants more.
+    """
+    return max(1, min(cores, FEWEST_THREADS + parameters // WEIGHTS_PER_THREAD))
 
 
 def _default_folder() -> Path:

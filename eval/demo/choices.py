@@ -44,6 +44,7 @@ _PAIRS = {
     "loud": "quiet",
 }
 OPPOSITES = _PAIRS | {opposite: word for word, opposite in _PAIRS.items()}
+_ANIMALS, _WORDS = tuple(SOUNDS), tuple(OPPOSITES)
 
 
 class ChoiceQuestion(Struct, frozen=True):
@@ -69,7 +70,7 @@ Drawn = tuple[str, str, tuple[str, ...], tuple[str | int, ...]]
 
 def _sounds(draws: Draws) -> Drawn:
     first, second = draws.sample(NAMES, 2)
-    animal, place = draws.choice(tuple(SOUNDS)), draws.choice(PLACES)
+    animal, place = draws.choice(_ANIMALS), draws.choice(PLACES)
     question = f"{first} and {second} meet a {animal} at the {place}. Which sound does it make?"
     return question, SOUNDS[animal], _others(SOUNDS, animal, draws), (first, second, animal, place)
 
@@ -85,7 +86,7 @@ def _series(draws: Draws) -> Drawn:
 
 def _opposites(draws: Draws) -> Drawn:
     first, second = draws.sample(NAMES, 2)
-    word = draws.choice(tuple(OPPOSITES))
+    word = draws.choice(_WORDS)
     question = f"{first} says {word} and {second} says the opposite. Which word is that?"
     return question, OPPOSITES[word], _others(OPPOSITES, word, draws), (first, second, word)
 

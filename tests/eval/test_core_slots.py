@@ -109,6 +109,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_cores_and_threads_are_within_reason() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
-    assert threads_for(700_000, 8) == 1
+    assert threads_for(700_000, 8) == 2
+    assert threads_for(700_000, 1) == 1
     assert threads_for(7_000_000_000, 8) == 8
     assert threads_for(10, 0) == 1

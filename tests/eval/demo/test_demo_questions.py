@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.demo.catalogue import content_hash
+from eval.demo.catalogue import demo_benchmarks
 from eval.demo.choices import KINDS, OPPOSITES, SOUNDS, choice_question
 from eval.demo.draws import Draws
 from eval.demo.questions import (
@@ -17,6 +17,7 @@ from eval.demo.questions import (
     word_questions,
 )
 from eval.demo.words import OPERATIONS, bare_question, word_question
+from eval.questions import content_hash
 
 seeds = st.integers(0, 2**32)
 # What is hashed here is pinned by every demo network: a change of a question needs a new version of the benchmark.
@@ -27,6 +28,8 @@ CHOICE_CONTENT = "192f18024e3468d6a0e6f7ef9baa147141603f2770f517cfeb5a9816a7c66c
 def test_the_questions_are_the_same_as_ever() -> None:
     assert content_hash(word_questions()).hex() == WORDS_CONTENT
     assert content_hash(choice_questions()).hex() == CHOICE_CONTENT
+    assert [each.dataset.content.hex() for each in demo_benchmarks()] == [WORDS_CONTENT, CHOICE_CONTENT]
+    assert [each.dataset.questions for each in demo_benchmarks()] == [len(word_questions()), len(choice_questions())]
 
 
 def test_there_are_a_thousand_different_questions_of_each() -> None:
