@@ -1,14 +1,14 @@
-"""High-level `llama_cpp.Llama` as its users have it: in a process of its own that nothing of this project is part of.
+"""High-level `llama_cpp.Llama` as its users have it, in a process of its own.
 
     python -m benchmarks.high_level FILE.gguf [--threads N] [--scores]     (started by benchmarks/evaluator_speed.py)
 
 A line of JSON with questions comes in, one with answers and the time for them goes out. Without `--threads` the library
-chooses: half of the cores for single tokens, all of them for prompts.
+chooses: half of the cores for single tokens, all of them for prompts. Its threads sleep while they wait, as the
+engine's do: spinning, which is OpenMP's default, takes several times as long beside other programs.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,10 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.contenders import environment
 from benchmarks.shapes import NEW_TOKENS, Offer
 
 CONTEXT = 2048
-_OURS = ("OMP_WAIT_POLICY", "GGML_NO_BACKTRACE")  # what `eval.binding` sets for its own process
 
 
 class HighLevel:
@@ -35,7 +35,7 @@ class HighLevel:
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parent.parent,
-            env={name: value for name, value in os.environ.items() if name not in _OURS},
+            env=environment(),
         )
 
     def ask(self, questions: Sequence[str | Offer], *, keep: bool) -> tuple[list[Any], float, float]:

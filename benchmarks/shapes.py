@@ -5,18 +5,13 @@ tokens, of which 190 are the same for all, and five choices of a dozen tokens. W
 with the model's own tokeniser, so that a model of any vocabulary gets the same amount of work.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from eval.demo.questions import word_document, word_questions
-
-if TYPE_CHECKING:  # llama.cpp is loaded by those who run it, each with settings of its own
-    from eval.model import LoadedModel
+from eval.model import LoadedModel
 
 GENERATION_SHARED, GENERATION_OWN, NEW_TOKENS = 800, 60, 96
 CHOICE_SHARED, CHOICE_OWN, CHOICE_TOKENS, CHOICES = 190, 22, 12, 5
