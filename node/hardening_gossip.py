@@ -6,13 +6,13 @@
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import trio
 
 import node.hardening_import  # noqa: F401  comes before libp2p
 from node.allowances import NEIGHBOUR, Allowance
+from node.hardening_relay import HOLD_SECONDS, Withheld, speaks_first
 
 # isort: split
 from libp2p.peer.id import ID
@@ -21,6 +21,7 @@ from libp2p.pubsub.mcache import CacheEntry, MessageCache
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
 from libp2p.pubsub.utils import safe_bytes_from_hex
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.utils import encode_varint_prefixed
 
 HEARTBEAT_SECONDS = 1
@@ -158,6 +159,26 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         self.mcache = ContentCache()
         self.dropped = 0
         self._allowances: dict[ID, Allowance] = {}
+        self._withheld = Withheld()
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        self.manager.run_daemon_task(self._send_withheld)
+        await super().run()
+
+    async def _send_withheld(self) -> None:
+        while self.manager.is_running:
+            for peer, frames in (await self._withheld.overdue()).items():
+                self._queue(peer, frames)
+
+    def _queue(self, peer: ID, frame: bytes) -> None:
+        queue = self.pubsub.peer_queues.get(peer) if self.pubsub else None
+        if queue is not None and not queue.push(frame):
+            self.dropped += 1
+
+    def note_copy(self, identity: bytes, forwarder: ID) -> None:
+        """A neighbour sent this message, so it need not be sent to it."""
+        self._withheld.drop(identity, forwarder)
 
     def admits(self, forwarder: ID, topic: str, size: int) -> bool:
         """Whether a message from this neighbour may cost anything now.
@@ -173,32 +194,43 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         self.scorer.penalize_behavior(forwarder, 1.0)
         return False
 
-    def relay(self, message: Any, *, forwarder: ID | None) -> None:
+    def relay(self, message: Any, identity: bytes, *, forwarder: ID | None) -> None:
         """Send a message on: one's own to every subscriber, a neighbour's to the mesh.
 
         Replaces: `GossipSub.publish`. Reasons: it builds, copies and measures an RPC for each neighbour
         instead of writing bytes once; attaches a signed peer record, rebuilt and verified, to every
         message; sends IDONTWANT for each, which costs more than the duplicate of a small message; keeps
-        every delivery's time for ever; takes a restarted node's first messages for equivocation; and queues
-        messages for peers that may never subscribe. Own messages go to all subscribers (flood publishing,
-        GossipSub 1.1), so that the first hop needs no mesh.
+        every delivery's time for ever; takes a restarted node's first messages for equivocation; queues
+        messages for peers that may never subscribe; and sends every message over each link of the mesh in
+        both directions, where between near neighbours `speaks_first` tells which of the two sends it at once.
+        Own messages go to all subscribers (flood publishing, GossipSub 1.1), so that the first hop needs no mesh.
         """
         topic = message.topicIDs[0]
         self.mcache.put(message)
         if self.pubsub is None:
             return
         frame = encode_varint_prefixed(rpc_pb2.RPC(publish=[message]).SerializeToString())
-        origin = ID(message.from_id)
         if forwarder is None:
-            targets: Iterable[ID] = self.pubsub.peer_topics.get(topic, ())
-        else:
-            targets = self.mesh.get(topic, ())
-        for peer in tuple(targets):
-            queue = self.pubsub.peer_queues.get(peer)
-            if queue is None or peer in (forwarder, origin) or not self.scorer.allow_publish(peer, [topic]):
+            for peer in tuple(self.pubsub.peer_topics.get(topic, ())):
+                if self.scorer.allow_publish(peer, [topic]):
+                    self._queue(peer, frame)
+            return
+        origin = ID(message.from_id)
+        later = []
+        for peer in tuple(self.mesh.get(topic, ())):
+            if peer in (forwarder, origin) or not self.scorer.allow_publish(peer, [topic]):
                 continue
-            if not queue.push(frame):
-                self.dropped += 1
+            if speaks_first(self.pubsub.my_id, peer, identity) or not self._is_near(peer):
+                self._queue(peer, frame)
+            else:
+                later.append(peer)
+        self._withheld.hold(identity, frame, later)
+
+    def _is_near(self, peer: ID) -> bool:
+        """Whether a copy that the neighbour sends now is here before its frame would be held no more."""
+        stream = self.pubsub.peers.get(peer) if self.pubsub else None
+        connection = stream.muxed_conn if stream is not None else None
+        return isinstance(connection, Yamux) and 0 < connection.rtt() < HOLD_SECONDS
 
     def remove_peer(self, peer_id: ID) -> None:
         """Forget a neighbour."""

@@ -167,6 +167,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         if topic not in self.subscribed_topics_receive:
             return
         identity = content_id(msg)
+        self.router.note_copy(identity, msg_forwarder)
         if self.seen_messages.has(identity) or msg.from_id == self.my_id.to_bytes():
             return
         if not self.router.admits(msg_forwarder, topic, len(msg.data)):
@@ -179,7 +180,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         verdict = self._judge(topic, bytes(msg.data), msg_forwarder)
         if verdict is Verdict.ACCEPTED:
             self.router.scorer.on_first_delivery(msg_forwarder, topic)
-            self.router.relay(msg, forwarder=msg_forwarder)
+            self.router.relay(msg, identity, forwarder=msg_forwarder)
         elif verdict is Verdict.REFUSED:
             self.router.scorer.on_invalid_message(msg_forwarder, topic)
         await trio.lowlevel.checkpoint()
@@ -205,7 +206,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
         message.signature = key.sign(PUBSUB_SIGNING_PREFIX.encode() + message.SerializeToString())
         message.key = self.host.get_public_key().serialize()
         self.seen_messages.add(identity)
-        self.router.relay(message, forwarder=None)
+        self.router.relay(message, identity, forwarder=None)
         await trio.lowlevel.checkpoint()
 
     def handle_subscription(self, origin_id: ID, sub_message: Any) -> None:
