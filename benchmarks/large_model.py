@@ -29,7 +29,7 @@ def large_model() -> Path:
         full = path.with_name(path.name + ".f16")
         full.write_bytes(gguf_bytes(_metadata(), dict(_tensors())))
         partial = path.with_name(path.name + ".partial")
-        _quantise(full, partial)
+        quantise(full, partial)
         full.unlink()
         partial.replace(path)
     return path
@@ -40,7 +40,7 @@ def quantised(kind: str) -> Path:
     path = large_model().with_suffix(f".{kind}.gguf")
     if not path.is_file():
         partial = path.with_name(path.name + ".partial")
-        _quantise(large_model(), partial, _TYPES[kind])
+        quantise(large_model(), partial, _TYPES[kind])
         partial.replace(path)
     return path
 
@@ -93,7 +93,8 @@ def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"blk.{layer}.{name}.weight", ones
 
 
-def _quantise(source: Path, target: Path, kind: int = _Q8_0) -> None:
+def quantise(source: Path, target: Path, kind: int = _Q8_0) -> None:
+    """Writes the file's weights in another type: by default Q8_0."""
     from eval.binding import C, last_words
 
     parameters = C.llama_model_quantize_default_params()
