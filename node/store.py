@@ -78,8 +78,7 @@ class Store(StoreFile):
         """
 
         def write() -> None:
-            rows = ((start + place, key, data, now) for place, (key, data) in enumerate(entries))
-            self.many("INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", rows)
+            self.replace("log", [(start + place, key, data, now) for place, (key, data) in enumerate(entries)])
             self._tiles.append(start, [data for _, data in entries])
             if note is not None:
                 self.execute("INSERT OR REPLACE INTO checkpoint VALUES (0, ?)", (note,))

@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from node.store_schema import WrittenByNewer, migrate
 T = TypeVar("T")
 
 MOST_JOURNAL_BYTES = 64 * 1024 * 1024
+ROWS_AT_ONCE = 190
+"""In one statement, of five values at most. During each the interpreter's lock is free, and hard to get back after."""
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
@@ -107,6 +110,13 @@ class StoreFile:
     def many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Part of a `write`."""
         self.connection.executemany(statement, rows)
+
+    def replace(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Part of a `write`: put in whole rows, in place of those with their keys."""
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
+            values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+            self.execute(f"INSERT OR REPLACE INTO {table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
 
     async def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query finds."""

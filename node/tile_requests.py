@@ -6,7 +6,8 @@ held, and a peer that sends anything else is found out before any of it is kept.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 
 import trio
@@ -14,6 +15,7 @@ from msgspec import Meta, Struct
 
 from node.network import Network, Reason, RequestFailed
 from node.offload import offload
+from node.signature_checks import SignatureChecks, open_signature_checks
 from node.store import Store
 from node.ungrouped import ungrouped
 from protocol import cbor
@@ -21,6 +23,7 @@ from protocol.checkpoint import Checkpoint
 from protocol.definitions import Count
 from protocol.envelope import Envelope, open_envelope
 from protocol.merkle import Frontier, frontier, leaf_hash
+from protocol.rejections import Rejected
 from protocol.tiles import (
     HEIGHT,
     MAX_BUNDLE_BYTES,
@@ -44,7 +47,11 @@ ANSWER_BYTES = 8 * 1024 * 1024
 BUNDLES_AT_ONCE = 8
 TIMEOUT_SECONDS = 30.0
 
+PORTIONS_AHEAD = 2
+
 Take = Callable[[list[Envelope]], Awaitable[None]]
+Fetched = list[tuple[Bundle, bytes]]
+Opened = list[Envelope] | InvalidTile | Rejected | RequestFailed
 
 
 class AskTiles(Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,19 +92,18 @@ class TileRequests:
 
         While some are folded, the next ones are checked and those after them fetched. Raises `RequestFailed`,
         `InvalidTile` where the peer's tiles are not the checkpoint's or the own entries are not its prefix, and
-        `Rejected` for an entry that is no envelope.
+        `Rejected` for an entry that is no envelope; what comes before has been taken then.
         """
         with ungrouped():
-            async with trio.open_nursery() as nursery:
+            async with open_signature_checks(self._network_id) as checks, trio.open_nursery() as nursery:
                 reader = await self._reader(peer, checkpoint, own)
-                fetched_in, fetched = trio.open_memory_channel[tuple[list[Bundle], list[bytes]]](1)
-                opened_in, opened = trio.open_memory_channel[list[Envelope]](0)
+                opening = _Opening(reader, own.size, self._network_id, checks)
+                portions_in, portions = trio.open_memory_channel[_Portion](PORTIONS_AHEAD)
                 wanted = list(bundles(checkpoint.size, own.size))
-                nursery.start_soon(self._fetch, peer, wanted, fetched_in)
-                nursery.start_soon(self._open, reader, own.size, fetched, opened_in)
-                async with opened:
-                    async for entries in opened:
-                        await take(entries)
+                nursery.start_soon(self._fetch, peer, wanted, opening, portions_in)
+                async with portions:
+                    async for portion in portions:
+                        await take(await portion.entries())
 
     async def _reader(self, peer: str, checkpoint: Checkpoint, own: Frontier) -> TreeReader:
         """The tree above the bundles behind the own entries, which lead to it themselves."""
@@ -115,25 +121,21 @@ class TileRequests:
         return reader
 
     async def _fetch(
-        self, peer: str, wanted: list[Bundle], into: trio.MemorySendChannel[tuple[list[Bundle], list[bytes]]]
+        self, peer: str, wanted: list[Bundle], opening: "_Opening", into: "trio.MemorySendChannel[_Portion]"
     ) -> None:
-        async with into:
+        """Several portions are opened at the same time, and handed on in order."""
+        async with into, trio.open_nursery() as nursery:
             while wanted:
-                told = await self._ask(peer, [bundle.path for bundle in wanted[:BUNDLES_AT_ONCE]])
-                await into.send((wanted[: len(told)], told))
-                wanted = wanted[len(told) :]
-
-    async def _open(
-        self,
-        reader: TreeReader,
-        start: int,
-        fetched: trio.MemoryReceiveChannel[tuple[list[Bundle], list[bytes]]],
-        into: trio.MemorySendChannel[list[Envelope]],
-    ) -> None:
-        async with fetched, into:
-            async for pieces, contents in fetched:
-                call = partial(_open_bundles, reader, pieces, contents, start, self._network_id)
-                await into.send(await offload(call))
+                portion = _Portion()
+                try:
+                    told = await self._ask(peer, [bundle.path for bundle in wanted[:BUNDLES_AT_ONCE]])
+                except (RequestFailed, Rejected) as error:
+                    portion.tell(error)
+                    wanted = []
+                else:
+                    nursery.start_soon(opening.open, list(zip(wanted, told, strict=False)), portion)
+                    wanted = wanted[len(told) :]
+                await into.send(portion)
 
     async def _ask(self, peer: str, paths: Sequence[str]) -> list[bytes]:
         """The first of these, at least one; all that come are held by the peer."""
@@ -174,20 +176,69 @@ def _tiles_above(size: int, own: int) -> Iterator[Tile]:
     yield from sorted(edge | {tile for tile in tiles(size, own) if tile.level})
 
 
-def _open_bundles(
-    reader: TreeReader, pieces: Sequence[Bundle], contents: Sequence[bytes], start: int, network: bytes
-) -> list[Envelope]:
-    """The entries from index `start` on of some bundles, each of which must be the tree's."""
-    opened: list[Envelope] = []
-    for piece, content in zip(pieces, contents, strict=True):
+class _Portion:
+    """Some entries that will be there, or what was wrong with them: errors are met in the order of the log, too."""
+
+    def __init__(self) -> None:
+        self._told: Opened | None = None
+        self._is_told = trio.Event()
+
+    def tell(self, opened: Opened) -> None:
+        self._told = opened
+        self._is_told.set()
+
+    async def entries(self) -> list[Envelope]:
+        await self._is_told.wait()
+        if isinstance(self._told, Exception):
+            raise self._told
+        return self._told or []
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Opens the entries from index `start` on of a tree's bundles."""
+
+    reader: TreeReader
+    start: int
+    network: bytes
+    checks: SignatureChecks
+
+    async def open(self, pieces: Fetched, portion: _Portion) -> None:
+        """Those of some bundles, each of which must be the tree's."""
+        try:
+            with ungrouped():
+                portion.tell(await self._open(pieces))
+        except (InvalidTile, Rejected) as error:
+            portion.tell(error)
+
+    async def _open(self, pieces: Fetched) -> list[Envelope]:
+        checked: dict[Bundle, int] = {}
+
+        async def check(piece: Bundle, content: bytes) -> None:
+            checked[piece] = await self.checks.well_signed(content, piece.width)
+
+        async with trio.open_nursery() as nursery:
+            for piece, content in pieces:
+                nursery.start_soon(check, piece, content)
+            decoded = await offload(lambda: [self._decode(piece, content) for piece, content in pieces])
+        unchecked = [
+            entry.data
+            for (piece, _), entries in zip(pieces, decoded, strict=True)
+            for entry in entries[checked[piece] :]
+        ]
+        if unchecked:
+            await offload(lambda: [open_envelope(data, self.network) for data in unchecked])
+        first = max(0, self.start - pieces[0][0].index * WIDTH)
+        return list(chain.from_iterable(decoded))[first:]
+
+    def _decode(self, piece: Bundle, content: bytes) -> list[Envelope]:
+        """The entries of a bundle that is the tree's, their signatures unchecked."""
         entries = decode_bundle(content, piece.width)
         leaves = [leaf_hash(entry) for entry in entries]
         if piece.width == WIDTH:
-            is_the_trees = tile_root(b"".join(leaves)) == reader.node(HEIGHT, piece.index)
+            is_the_trees = tile_root(b"".join(leaves)) == self.reader.node(HEIGHT, piece.index)
         else:
-            is_the_trees = leaves == reader.leaves(piece.index)
+            is_the_trees = leaves == self.reader.leaves(piece.index)
         if not is_the_trees:
             raise InvalidTile(f"the entries of {piece.path} are not those of the checkpoint's tree")
-        known = max(0, start - piece.index * WIDTH)
-        opened += [open_envelope(entry, network) for entry in entries[known:]]
-    return opened
+        return [open_envelope(entry, self.network, check_signature=False) for entry in entries]

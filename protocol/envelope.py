@@ -44,6 +44,7 @@ _SIGNATURE_HEAD = cbor.head(cbor.BYTES, 64)
 _PAIR = b"\x82"
 _BEFORE_SIGNED = b"\x84" + cbor.encode("Signature1") + _BEFORE_SIGNER[len(_TAGGED_ARRAY) :]
 _NETWORK_HEAD = cbor.head(cbor.BYTES, 32)
+_WITH_CONSENT = {int(KINDS[Delegation]), int(KINDS[Succession])}  # each less than 24, so a byte
 _STRUCTS: dict[int, type[Message]] = {int(kind): struct for kind, struct in STRUCTS.items()}
 
 
@@ -69,7 +70,7 @@ def seal(key: PrivateKey, network: bytes, message: Message) -> Envelope:
 def open_envelope(data: bytes, network: bytes, *, check_signature: bool = True) -> Envelope:
     """The envelope in untrusted bytes. Raises `Rejected`, and nothing else, whatever the bytes are.
 
-    `check_signature=False` is for bytes that this process has checked before (its own store).
+    `check_signature=False` is for bytes that were checked before: by `check_signatures`, or on their way to the store.
     """
     start, end = _payload(data)
     signer = data[len(_BEFORE_SIGNER) : _SIGNER_END]
@@ -80,6 +81,19 @@ def open_envelope(data: bytes, network: bytes, *, check_signature: bool = True) 
     if check_signature:
         _check_consent(message, signer, network)
     return Envelope(hashlib.sha256(signed).digest(), signer, message, data)
+
+
+def check_signatures(data: bytes, network: bytes) -> None:
+    """Raise `Rejected` unless all signatures of an envelope in untrusted bytes are good.
+
+    That is the slow part of opening it; the rest is left to `open_envelope(..., check_signature=False)`.
+    """
+    start, end = _payload(data)
+    signer = data[len(_BEFORE_SIGNER) : _SIGNER_END]
+    if not verify(signer, _signed(signer, network, data[_SIGNER_END + 1 : end]), data[-64:]):
+        raise Rejected(Rejection.BAD_SIGNATURE)
+    if data[start + 1] in _WITH_CONSENT:
+        _check_consent(_message(data, start, end), signer, network)
 
 
 def _payload(data: bytes) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from node import log_reader, tile_requests
 from node.core import Core
@@ -17,6 +18,8 @@ from node.offload import inline
 from node.tile_requests import AskTiles, ToldTiles
 from protocol import cbor
 from protocol.merkle import frontier, leaf_hash
+from protocol.rejections import Rejection
+from protocol.signing import verify
 from protocol.tiles import WIDTH, Bundle, Tile, TreeReader, bundles, decode_bundle, tile_root
 from tests.network.quiet_peers import LENGTH, MARKS, Peers, a_log, codes, log_of
 
@@ -69,6 +72,49 @@ async def test_a_piece_that_is_not_the_logs_is_refused_before_it_is_kept(kit: Ki
         assert (eve.replica.size, await log_of(eve)) == (0, [])
         await eve.log_reader.catch_up("ben")
         assert eve.replica.size == len(log)
+
+
+@pytest.mark.parametrize("in_processes", [False, True])
+async def test_a_forged_entry_is_refused_although_the_log_key_covers_it(
+    kit: Kit, peers: Peers, in_processes: bool
+) -> None:
+    """What stands before its portion is kept: it is the log's, whoever signed what comes behind."""
+    log = a_log(kit.genesis())
+    forged = log[700].data[:-1] + bytes((log[700].data[-1] ^ 1,))
+    log[700] = replace(log[700], data=forged)
+    inline.set(not in_processes)
+    async with peers.open("ada", log), peers.open("eve") as eve:
+        await eve.log_reader.catch_up("ada")
+        assert codes(eve) == ["LOG_REFUSED"]
+        assert Rejection.BAD_SIGNATURE.sentence in eve.bulletin.activities[0].text
+        assert await log_of(eve) == [each.data for each in log[:512]]
+        assert eve.replica.size == 512
+
+
+async def test_every_signature_of_a_long_gap_is_checked_once(
+    kit: Kit, peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, or by a process that says so: not by both, and never by none."""
+    log = a_log(kit.genesis())
+    checked: list[bytes] = []
+
+    def noted(public: bytes, message: bytes, signature: bytes) -> bool:
+        checked.append(signature)
+        return verify(public, message, signature)
+
+    monkeypatch.setattr("protocol.envelope.verify", noted)
+    async with peers.open("ada", log), peers.open("eve") as eve:
+        checked.clear()
+        await eve.log_reader.catch_up("ada")
+        assert {each.data[-64:] for each in log} <= set(checked)
+        assert len(checked) == len(set(checked))
+        assert eve.replica.size == len(log)
+    inline.set(False)
+    async with peers.open("ada"), peers.open("ben") as ben:
+        checked.clear()
+        await ben.log_reader.catch_up("ada")
+        assert not checked
+        assert ben.replica.size == len(log)
 
 
 async def test_what_was_filled_stays_when_the_peer_goes_away(kit: Kit, peers: Peers) -> None:

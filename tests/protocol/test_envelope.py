@@ -1,5 +1,6 @@
 import contextlib
 import hashlib
+from collections.abc import Callable
 
 import cbor2
 import pytest
@@ -9,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from protocol import cbor
-from protocol.envelope import MAX_BYTES, open_envelope, seal
+from protocol.envelope import MAX_BYTES, Envelope, check_signatures, open_envelope, seal
 from protocol.messages import (
     STRUCTS,
     Commitment,
@@ -26,6 +27,7 @@ from tests.protocol.message_values import values
 
 NETWORK = b"n" * 32
 KEY = PrivateKey(b"k" * 32)
+OTHER = PrivateKey(b"o" * 32)
 PROFILE = Profile(7, 1024, 2048, ("cpu", "cuda"))
 SEALED = seal(KEY, NETWORK, PROFILE)
 
@@ -39,7 +41,7 @@ def test_what_is_sealed_opens_to_the_same() -> None:
 
 def test_one_authors_words_are_one_message() -> None:
     assert seal(KEY, NETWORK, PROFILE).id == SEALED.id
-    assert seal(PrivateKey(b"o" * 32), NETWORK, PROFILE).id != SEALED.id
+    assert seal(OTHER, NETWORK, PROFILE).id != SEALED.id
     assert seal(KEY, b"m" * 32, PROFILE).id != SEALED.id
 
 
@@ -120,6 +122,42 @@ def test_a_new_log_key_has_to_consent_to_its_chain() -> None:
         with pytest.raises(Rejected) as refused:
             open_envelope(seal(KEY, NETWORK, other).data, NETWORK)
         assert refused.value.reason is Rejection.BAD_SIGNATURE
+
+
+def consenting(signer: PrivateKey) -> bytes:
+    """A delegation that is sealed by `signer`, of a device that consented to `KEY`."""
+    device = PrivateKey(b"d" * 32)
+    return seal(signer, NETWORK, Delegation(device.public, device.sign(consent_to(NETWORK, KEY.public)))).data
+
+
+def opened(open_it: Callable[[], Envelope]) -> Envelope | Rejection:
+    try:
+        return open_it()
+    except Rejected as rejected:
+        return rejected.reason
+
+
+@given(
+    data=st.one_of(
+        st.sampled_from(
+            [SEALED.data, consenting(KEY), consenting(PrivateKey(b"o" * 32)), seal(KEY, b"m" * 32, PROFILE).data]
+        ),
+        st.builds(lambda kind, body: _sign(cbor.encode((kind, body))), st.integers(0, 300), st.binary(max_size=40)),
+        st.binary(max_size=300),
+    ),
+    place=st.integers(0, 2000),
+    flip=st.integers(1, 255),
+)
+def test_signatures_and_the_rest_are_the_whole(data: bytes, place: int, flip: int) -> None:
+    """Whoever checks signatures elsewhere accepts what is accepted here, and refuses nothing else."""
+    if place < len(data):
+        data = data[:place] + bytes((data[place] ^ flip,)) + data[place + 1 :]
+
+    def in_two_steps() -> Envelope:
+        check_signatures(data, NETWORK)
+        return open_envelope(data, NETWORK, check_signature=False)
+
+    assert opened(in_two_steps) == opened(lambda: open_envelope(data, NETWORK))
 
 
 def _sign(payload: bytes) -> bytes:
