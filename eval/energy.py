@@ -43,6 +43,10 @@ class Energy(Struct, frozen=True):
         """Kilowatt-hours."""
         return self.joules / JOULES_PER_KWH
 
+    def __add__(self, other: "Energy") -> "Energy":
+        sources = dict.fromkeys([*self.source.split("+"), *other.source.split("+")])
+        return Energy(self.millijoules + other.millijoules, "+".join(sources))
+
     def grams(self, per_kwh: float) -> float:
         """Grams of CO2 equivalents where a kWh costs `per_kwh`."""
         return self.kwh * per_kwh

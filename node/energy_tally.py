@@ -6,14 +6,14 @@ machines differ.
 
 import statistics
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from eval.energy import ESTIMATE, Energy
 from protocol.lifecycle import TaskState
-from protocol.messages import Result
+from protocol.messages import Result, Run, TaskResult
 from protocol.state import Final, State
 from protocol.tasks import Subject
 
@@ -34,6 +34,12 @@ Tallied = tuple[tuple[Subject, tuple[Spent, ...]], ...]
 """What one mark brought."""
 
 
+def energy_of(task: TaskResult, run: Run) -> Energy | None:
+    """What a runner says that a task cost; None where it says nothing."""
+    source = next((each.value for each in run.configuration if each.name == "energy"), ESTIMATE)
+    return None if task.energy_mj is None else Energy(task.energy_mj, source)
+
+
 class EnergyTally:
     """Of the agreeing results of the last `MARKS` marks; `kept`: what an earlier one had."""
 
@@ -48,12 +54,10 @@ class EnergyTally:
 
     def note(self, account: bytes, result: Result) -> None:
         """A result that the log has taken."""
-        estimated = any(
-            setting.name == "energy" and ESTIMATE in setting.value.split("+") for setting in result.run.configuration
-        )
         for task in result.tasks:
-            if task.energy_mj is not None and task.outcomes and task.total is not None:
-                spent = Spent(task.energy_mj, len(task.outcomes), task.total, estimated)
+            energy = energy_of(task, result.run)
+            if energy is not None and task.outcomes and task.total is not None:
+                spent = Spent(energy.millijoules, len(task.outcomes), task.total, energy.estimated)
                 self._open.setdefault(task.task, {})[account] = spent
 
     def close(self, finals: Mapping[bytes, Final]) -> None:
@@ -67,29 +71,34 @@ class EnergyTally:
         self._open.clear()  # the log takes a result before the mark that closes its epoch, or it is late
         self._kept.append(found)
 
-    def rows(self, state: State, grams_per_kwh: float) -> Iterator[Json]:
-        """By model and benchmark, in the order of their names: medians over the results, a runner's word each."""
+    def medians(self, grams_per_kwh: float) -> dict[Subject, Json]:
+        """By model and benchmark: medians over the results, a runner's word each."""
         by_subject: dict[Subject, list[Spent]] = {}
         for found in self._kept:
             for subject, spent in found.items():
                 by_subject.setdefault(subject, []).extend(spent)
-        known = [(_names(state, subject), subject, spent) for subject, spent in by_subject.items() if spent]
-        for (benchmark, model), subject, spent in sorted(known, key=lambda each: (*each[0], each[1].model)):
-            task = Energy(round(statistics.median(one.millijoules for one in spent)), "")
-            question = statistics.median(one.millijoules / one.questions for one in spent) / 1000
-            right = sum(one.total for one in spent) / (1000 * sum(one.questions for one in spent))
-            yield {
-                "model": model,
-                "model_id": subject.model.hex(),
-                "benchmark": benchmark,
-                "results": len(spent),
-                "estimated": sum(one.estimated for one in spent),
-                "joules_per_question": question,
-                "joules_per_correct": question / right if right else None,
-                "joules_per_task": task.joules,
-                "kwh_per_task": task.kwh,
-                "co2_grams_per_task": task.grams(grams_per_kwh),
-            }
+        return {subject: _medians(spent, grams_per_kwh) for subject, spent in by_subject.items() if spent}
+
+    def rows(self, state: State, grams_per_kwh: float) -> Iterator[Json]:
+        """The medians with what they are of, in the order of the benchmarks' and the models' names."""
+        known = [(_names(state, subject), subject, found) for subject, found in self.medians(grams_per_kwh).items()]
+        for (benchmark, model), subject, found in sorted(known, key=lambda each: (*each[0], each[1].model)):
+            yield {"model": model, "model_id": subject.model.hex(), "benchmark": benchmark} | found
+
+
+def _medians(spent: Sequence[Spent], grams_per_kwh: float) -> Json:
+    task = Energy(round(statistics.median(one.millijoules for one in spent)), "")
+    question = statistics.median(one.millijoules / one.questions for one in spent) / 1000
+    right = sum(one.total for one in spent) / (1000 * sum(one.questions for one in spent))
+    return {
+        "results": len(spent),
+        "estimated": sum(one.estimated for one in spent),
+        "joules_per_question": question,
+        "joules_per_correct": question / right if right else None,
+        "joules_per_task": task.joules,
+        "kwh_per_task": task.kwh,
+        "co2_grams_per_task": task.grams(grams_per_kwh),
+    }
 
 
 def _names(state: State, subject: Subject) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from eval.energy import GRAMS_PER_KWH
+from eval.energy import GRAMS_PER_KWH, Energy
 from eval.sandbox import Sandbox
 from node import views
 from node.clock_check import ClockCheck
@@ -136,7 +136,8 @@ class Observer:
 
     def live_leaderboard(self) -> Json:
         """The board, each row with what the open epoch adds as this node sees it."""
-        return {**views.live_leaderboard(self.core.replica, self.epoch), "witnessed": self.core.marks.witnessed}
+        board = views.live_leaderboard(self.core.replica, self.epoch, self.grams_per_kwh)
+        return {**board, "witnessed": self.core.marks.witnessed}
 
     def warnings(self) -> list[Json]:
         """What a person should look at now, the gravest first."""
@@ -235,12 +236,18 @@ class Observer:
 
     def _today(self) -> Json:
         current = self.scheduler.current if self.scheduler else None
+        energy = current.energy if current else None
         counted = sum(self.account in final.agreeing for finals in self.core.replica.state.verdicts for final in finals)
         return {
             "evaluated": current.evaluated if current else 0,
             "counted": counted,
             "failed": current.failed if current else 0,
+            "energy": self._spent(energy) if energy else None,
         }
+
+    def _spent(self, energy: Energy) -> Json:
+        grams = energy.grams(self.grams_per_kwh)
+        return {"kwh": energy.kwh, "co2_grams": grams, "estimated": energy.estimated}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -11,11 +11,13 @@ from itertools import zip_longest
 import trio
 from msgspec.structs import replace
 
+from eval.energy import Energy
 from eval.hub import Fetching
 from node import stamping
 from node.batches import Batches
 from node.bulletin import Bulletin, Level, Topic
 from node.clock import Clock
+from node.energy_tally import energy_of
 from node.evaluation import Evaluated, EvaluationFailed, Evaluator, Progress, Request
 from node.examiner import Examiner
 from node.gossip import Gossiper
@@ -43,8 +45,18 @@ class Current:
         self.prefetching: Fetching | None = None
         self.evaluated = 0
         self.failed = 0
+        self.energy: Energy | None = None
+        """Of all that was evaluated, as far as it is known."""
         self.run: Run | None = None
         """How the last evaluation was computed: the engine's version, the class of hardware, the mode."""
+
+    def note(self, evaluated: Evaluated) -> None:
+        """Count an evaluation that has ended."""
+        self.evaluated += 1
+        self.run = evaluated.run
+        energy = energy_of(evaluated.result, evaluated.run)
+        if energy is not None:
+            self.energy = energy if self.energy is None else self.energy + energy
 
     @property
     def downloads(self) -> tuple[Fetching, ...]:
@@ -278,8 +290,7 @@ class Scheduler:
                 if failure.of_model:
                     break
             else:
-                self.current.evaluated += 1
-                self.current.run = evaluated.run
+                self.current.note(evaluated)
                 return evaluated
         self.current.failed += 1
         return Evaluated(TaskResult(task.id, failure), NO_RUN)

@@ -67,8 +67,11 @@ def _task(replica: Replica, seen: Provisional, account: bytes | None, shares: di
     }
 
 
-def live_leaderboard(replica: Replica, epoch: int | None) -> Json:
-    """The board with what the open epoch would add if it closed now; such rows are `provisional`."""
+def live_leaderboard(replica: Replica, epoch: int | None, grams_per_kwh: float) -> Json:
+    """The board with what the open epoch would add if it closed now; such rows are `provisional`.
+
+    `energy` of a row is what closed epochs say of it, None where nothing: no rank hangs on it.
+    """
     state = replica.state
     standings = dict(state.standings)
     changed = set()
@@ -78,5 +81,9 @@ def live_leaderboard(replica: Replica, epoch: int | None) -> Json:
         if verdict.event is Event.CLOSED_DONE:
             standings[task.subject] = standings.get(task.subject, Standing()).with_work(work_of(task, verdict))
             changed.add(task.subject)
-    rows = scores.board(state.benchmarks, standings)
-    return {"epoch": epoch, "rows": [board_row(state, row) | {"provisional": row.subject in changed} for row in rows]}
+    energy = replica.energy.medians(grams_per_kwh)
+    rows = [
+        board_row(state, row) | {"provisional": row.subject in changed, "energy": energy.get(row.subject)}
+        for row in scores.board(state.benchmarks, standings)
+    ]
+    return {"epoch": epoch, "rows": rows}

@@ -17,6 +17,17 @@ class AnswerError(Exception):
     """What came is not an answer of Peerboard's control API. The sentence says what is wrong with it."""
 
 
+class Energy(Struct, frozen=True):
+    """Medians over `results` of what their runners say that they cost, `estimated` of which are estimates."""
+
+    results: Whole = 0
+    estimated: Whole = 0
+    joules_per_question: float | None = None
+    joules_per_correct: float | None = None
+    kwh_per_task: float | None = None
+    co2_grams_per_task: float | None = None
+
+
 class Row(Struct, frozen=True):
     """One model on one benchmark. Scores and bounds in percent, ranks from 1, per benchmark."""
 
@@ -41,6 +52,7 @@ class Row(Struct, frozen=True):
     parameters: Whole | None = None
     quantisation: str = ""
     provisional: bool = False
+    energy: Energy | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -106,12 +118,21 @@ class Download(Struct, frozen=True):
     total: Whole = 0
 
 
+class Spent(Struct, frozen=True):
+    """What this node's evaluations have cost; `estimated` if any of it is an estimate."""
+
+    kwh: float = 0.0
+    co2_grams: float = 0.0
+    estimated: bool = True
+
+
 class Today(Struct, frozen=True):
-    """Tasks of this node since midnight."""
+    """Tasks of this node since it started, and their energy where it is known."""
 
     evaluated: Whole = 0
     counted: Whole = 0
     failed: Whole = 0
+    energy: Spent | None = None
 
 
 class Status(Struct, frozen=True):

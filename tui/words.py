@@ -51,6 +51,11 @@ LEVELS: dict[str, Sign] = {
 }
 
 
+def measured(value: float) -> str:
+    """A physical quantity to three digits."""
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def unknown(state: str) -> Sign:
     """A state that a newer daemon may have: shown by its own name."""
     return Sign("·", state.lower().replace("_", " "), "muted")

@@ -36,6 +36,17 @@ async def test_fixed_results_become_one_board(kit: Kit, autojump_clock: MockCloc
         spent = list(replica.energy.rows(replica.state, 500))
         assert {(row["model"], row["benchmark"]) for row in spent} == found
         assert {(row["results"], row["joules_per_task"]) for row in spent} == {(12, 4.0)}
+        observer = Observer(network.cores["ada"], "node", "0", Path(), scheduler=network.schedulers["ada"])
+        observer.grams_per_kwh = 500.0
+        beside = {(row["name"], row["benchmark"]): row["energy"] for row in observer.live_leaderboard()["rows"]}
+        names = ("model", "model_id", "benchmark")
+        told = {name: value for name, value in spent[0].items() if name not in names}
+        assert beside[spent[0]["model"], spent[0]["benchmark"]] == told
+        assert "energy" not in data["rows"][0], "the closed board is what the log's leaves say, and no more"
+        evaluated = network.schedulers["ada"].current.evaluated
+        kwh = evaluated * 4 / 3_600_000
+        today = observer.status()["today"]["energy"]
+        assert today == {"kwh": kwh, "co2_grams": kwh * 500, "estimated": True}, "no source is named"
 
 
 async def test_the_next_tasks_files_are_fetched_while_one_runs(kit: Kit, autojump_clock: MockClock) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.answers import Caution, Download, Epoch, Peer, Reason, Runner, Status, Task, Tasks
+from tui.answers import Board, Caution, Download, Energy, Epoch, Peer, Reason, Runner, Spent, Status, Task, Tasks, Today
 from tui.arrangement import Query
 from tui.help import help_lines
 from tui.lines import Line, text_of, width_of
@@ -261,6 +261,28 @@ def test_a_models_page(live: View) -> None:
     assert "! disputed" in text
     assert "Not yet separable on tally-steps from: " in text
     assert "No model is chosen" in said(model_lines(live, None, 90))
+
+
+@pytest.mark.parametrize(("estimated", "words"), [(0, "measured: "), (4, "partly estimated: "), (12, "estimated: ")])
+def test_what_a_model_costs_says_how_that_is_known(live: View, estimated: int, words: str) -> None:
+    energy = Energy(12, estimated, 0.81234, 1.62468, 1.1e-06, 0.00053)
+    row = msgspec.structs.replace(live.rows[0], energy=energy)
+    view = msgspec.structs.replace(live, board=Board(41, (row, *live.rows[1:])))
+    text = said(model_lines(view, row.key, 90))
+    assert f"  {words}0.812 J a question · 1.62 J a correct answer · 0.00053 g CO2 a task" in text
+    nothing_right = msgspec.structs.replace(row, energy=msgspec.structs.replace(energy, joules_per_correct=None))
+    view = msgspec.structs.replace(live, board=Board(41, (nothing_right,)))
+    assert f"  {words}0.812 J a question · 0.00053 g CO2 a task" in said(model_lines(view, row.key, 90))
+    assert " J a " not in said(model_lines(live, row.key, 90)), "a daemon that does not tell"
+
+
+def test_what_this_machine_spent(live: View) -> None:
+    assert live.status is not None
+    assert "Wh" not in said(today_lines(live, 90)), "a daemon that does not tell"
+    for estimated, word in ((True, "estimated"), (False, "measured")):
+        today = Today(41, 38, 1, Spent(0.0123, 5.8179, estimated))
+        view = msgspec.structs.replace(live, status=msgspec.structs.replace(live.status, today=today))
+        assert f" · {word} 12.3 Wh, 5.82 g CO2" in said(today_lines(view, 90))
 
 
 def test_peers_are_keys_and_nothing_else() -> None:

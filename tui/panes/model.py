@@ -1,12 +1,12 @@
 """One model: where it stands, what it cannot be told apart from, how its last tasks ended."""
 
-from tui.answers import Row
+from tui.answers import Energy, Row
 from tui.arrangement import tied
 from tui.lines import BLANK, Line, Span, cell, cropped, line, span
 from tui.plain import cut_middle, wrapped
 from tui.plot import Axis, axis_line, axis_of, range_plot
 from tui.view import View, row_of, tasks_of, verdicts_of
-from tui.words import VERDICTS, count, percent, ranks, row_sign, task_sign, unknown
+from tui.words import VERDICTS, count, measured, percent, ranks, row_sign, task_sign, unknown
 
 
 def model_lines(view: View, key: tuple[str, str] | None, width: int) -> list[Line]:
@@ -54,7 +54,20 @@ def _standing(row: Row, axis: Axis, plot: int, width: int) -> list[Line]:
     sign = row_sign(row)
     runners = "1 runner" if row.runners == 1 else f"{count(row.runners)} runners"
     tail = f"{count(row.questions)}{of} questions · {runners} · epoch {count(row.epoch)} · {sign.text.strip()}"
-    return [cropped(tuple(head), width), cropped(line("  ", span(tail, "muted")), width)]
+    energy = [cropped(line("  ", span(_energy(row.energy), "muted")), width)] if row.energy is not None else []
+    return [cropped(tuple(head), width), cropped(line("  ", span(tail, "muted")), width), *energy]
+
+
+def _energy(spent: Energy) -> str:
+    """What it costs, by the medians of its runners' words; no rank hangs on it."""
+    how = "estimated" if spent.estimated == spent.results else "partly estimated" if spent.estimated else "measured"
+    figures = {
+        "J a question": spent.joules_per_question,
+        "J a correct answer": spent.joules_per_correct,
+        "g CO2 a task": spent.co2_grams_per_task,
+    }
+    known = [f"{measured(value)} {unit}" for unit, value in figures.items() if value is not None]
+    return f"{how}: {' · '.join(known)}"
 
 
 def _ties(view: View, row: Row, width: int) -> list[Line]:

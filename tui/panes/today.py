@@ -2,7 +2,7 @@
 
 from tui.lines import Line, cropped, line, span
 from tui.view import View
-from tui.words import count
+from tui.words import count, measured
 
 
 def today_lines(view: View, width: int) -> list[Line]:
@@ -19,4 +19,7 @@ def today_lines(view: View, width: int) -> list[Line]:
     rest = [f"{count(today.failed)} failed"] if today.failed else []
     if status.credit is not None:
         rest.append(f"credit {count(status.credit)}")
+    if today.energy is not None:
+        how = "estimated" if today.energy.estimated else "measured"
+        rest.append(f"{how} {measured(1000 * today.energy.kwh)} Wh, {measured(today.energy.co2_grams)} g CO2")
     return [cropped(line(counts), width), cropped(line(span(" · ".join(rest), "muted")), width)]
