@@ -16,6 +16,7 @@ from node.core import open_core
 from node.daemon import OpenNetwork, housekeeping, tell_clock
 from node.home import Home
 from node.identity import KeyFileDamaged, load_key
+from node.key_locks import hold_keys
 from node.neighbourhood import Neighbourhood
 from node.observer import Observer
 from node.process import announced, new_token, serving, stop_on_signals
@@ -32,6 +33,22 @@ async def run_bootstrap(
 
     The home's lock is held by the caller; the home holds the log's key and the seed of its hash chain.
     """
+    key, chains = _log_keys(home, genesis.chain_length)
+    with hold_keys(genesis.id, [key.public], home.folder):
+        await _run(home, settings, genesis, peer_seed, key, chains, version=version, open_network=open_network)
+
+
+async def _run(
+    home: Home,
+    settings: Settings,
+    genesis: Genesis,
+    peer_seed: bytes,
+    key: PrivateKey,
+    chains: Chains,
+    *,
+    version: str,
+    open_network: OpenNetwork,
+) -> None:
     clock = Clock()
     bulletin = Bulletin(clock)
     stop = trio.Event()
@@ -40,7 +57,6 @@ async def run_bootstrap(
         open_core(genesis, network, home.store, clock, bulletin, topic_bits=settings.topic_bits) as core,
     ):
         observer = Observer(core, "bootstrap", version, home.folder)
-        key, chains = _log_keys(home, genesis.chain_length)
         writer = LogWriter(core, key, chains, home.signed, waits_for=settings.first_mark_waits_for)
         observer.more_warnings = (writer.warnings,)
         observer.grams_per_kwh = settings.carbon_intensity

@@ -9,22 +9,17 @@ import fcntl
 import math
 import os
 import random
-import stat
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import platformdirs
 import psutil
 import trio
 
+from eval.user_folder import private, user_folder
+
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.06
 FEWEST_THREADS, WEIGHTS_PER_THREAD = 2, 20_000_000
-
-
-class SlotsUnavailable(Exception):
-    """No folder can be had in which this user alone may keep lock files."""
 
 
 class Held:
@@ -43,11 +38,11 @@ class Held:
 class CoreSlots:
     """The slots of this machine. All evaluators with the same `folder` share them.
 
-    `slots` is by default the number of cores that this process may use. Raises `SlotsUnavailable`.
+    `slots` is by default the number of cores that this process may use. Raises `UserFolderUnavailable`.
     """
 
     def __init__(self, folder: Path | None = None, slots: int | None = None) -> None:
-        self._folder = _private(folder) if folder else _default_folder()
+        self._folder = private(folder) if folder else user_folder("cores")
         self.slots = slots or usable_cores()
 
     async def acquire(self, wanted: int) -> Held:
@@ -126,24 +121,3 @@ def threads_for(parameters: int, cores: int) -> int:
     model of a million weights (1.5 times as fast by the clock, for an eighth more processor time); a third wants more.
     """
     return max(1, min(cores, FEWEST_THREADS + parameters // WEIGHTS_PER_THREAD))
-
-
-def _default_folder() -> Path:
-    """One place for all of this user's processes, whatever their environment says, if it can be had."""
-    name = f"peerboard-cores-{os.getuid()}"
-    places = (Path("/run/user") / str(os.getuid()), Path(tempfile.gettempdir()), platformdirs.user_cache_path())
-    for place in places:
-        if place.is_dir() and os.access(place, os.W_OK):
-            try:
-                return _private(place / name)
-            except (SlotsUnavailable, OSError):
-                continue
-    raise SlotsUnavailable(f"No lock files can be kept in any of {', '.join(map(str, places))}.")
-
-
-def _private(folder: Path) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise SlotsUnavailable(f"{folder} is no folder that this user alone may write to.")
-    return folder

@@ -54,6 +54,19 @@ class Batches:
         """Tasks of the epoch that this node has committed to on this ground."""
         return {task for commitment in await self._commitments(plan) for task in commitment.tasks}
 
+    async def said_elsewhere(self, plan: Plan) -> dict[bytes, bytes]:
+        """Of the tasks to which the account is known to have committed, and not by this store: the envelope's id."""
+        account = self._identity.account.public
+        rows = await self._store.batches(plan.epoch)
+        own = {open_envelope(data, self._network, check_signature=False).id for _, data, _ in rows}
+        found = {}
+        for task in plan.of(account):
+            said = self._replica.overlay.statements(task).get(account)
+            for commitment in said.commitments if said else ():
+                if commitment.id not in own:
+                    found[task.id] = commitment.id
+        return found
+
     async def has_committed(self, epoch: int) -> bool:
         """Whether this node has committed in the epoch, on whatever ground."""
         return bool(await self._store.batches(epoch))

@@ -19,6 +19,7 @@ from node.evaluation import Evaluator
 from node.examiner import Examiner
 from node.home import Home
 from node.identity import Identity, load_identity, load_key
+from node.key_locks import hold_keys
 from node.neighbourhood import Neighbourhood, ReachingNetwork
 from node.observer import Observer
 from node.offload import offload
@@ -30,6 +31,7 @@ from node.snapshots import Retention
 from node.supervision import Supervisor
 from protocol.genesis import Genesis
 from protocol.messages import Profile
+from protocol.signing import PrivateKey
 
 MIB = 1 << 20
 DAY_SECONDS = 86_400
@@ -58,15 +60,43 @@ async def run_node(
     open_network: OpenNetwork,
     open_evaluator: OpenEvaluator,
 ) -> None:
-    """Run a node until it is stopped. Raises `StoreFailed`, `KeyFileDamaged`, `OSError`, or `ServiceBroken` for a bug.
+    """Run a node until it is stopped.
 
-    The home's lock is held by the caller.
+    Raises `StoreFailed`, `KeyFileDamaged`, `KeyInUse`, `OSError`, or `ServiceBroken` for a bug. The home's lock is held
+    by the caller.
     """
+    identity = load_identity(home.account_key, home.device_key)
+    witness = load_key(home.witness_key) if home.witness_key.exists() else None
+    keys = [identity.account.public, *([witness.public] if witness else [])]
+    with hold_keys(genesis.id, keys, home.folder):
+        await _run(
+            home,
+            settings,
+            genesis,
+            peer_seed,
+            identity,
+            witness,
+            version=version,
+            open_network=open_network,
+            open_evaluator=open_evaluator,
+        )
+
+
+async def _run(
+    home: Home,
+    settings: Settings,
+    genesis: Genesis,
+    peer_seed: bytes,
+    identity: Identity,
+    witness: PrivateKey | None,
+    *,
+    version: str,
+    open_network: OpenNetwork,
+    open_evaluator: OpenEvaluator,
+) -> None:
     clock = Clock()
     bulletin = Bulletin(clock)
     stop = trio.Event()
-    identity = load_identity(home.account_key, home.device_key)
-    witness = load_key(home.witness_key) if home.witness_key.exists() else None
     async with (
         open_network(peer_seed, settings.listen, announce=settings.announce, relay=settings.relay) as network,
         open_core(

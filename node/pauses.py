@@ -19,6 +19,12 @@ USER = Pause("USER", "paused by you", "you resume it", Level.NOTE)
 SANDBOX_WEAK = Pause(
     "SANDBOX_WEAK", "the sandbox is weaker than `sandbox` in the settings", "it is stronger, and the node starts again"
 )
+KEYS_ELSEWHERE = Pause(
+    "KEYS_ELSEWHERE",
+    "another process signs with this node's keys, and what two say of one task counts for neither",
+    "you stop the other one, or give one of them keys of its own, and start this node again",
+    Level.FAIL,
+)
 DISK_FULL = Pause("DISK_FULL", "the disk is full", "there is space again")
 
 
@@ -52,6 +58,10 @@ class Pauses:
         if not self._reasons:
             self._lifted.set()
             self._lifted = trio.Event()
+
+    def has(self, pause: Pause) -> bool:
+        """Whether this reason is in force."""
+        return pause.code in self._reasons
 
     async def none_left(self) -> None:
         """Return as soon as no reason is in force."""

@@ -5,7 +5,7 @@ of the mark later switches to it unless it has committed. Everything it did is s
 of an epoch goes on where it was.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import zip_longest
 
 import trio
@@ -22,7 +22,7 @@ from node.evaluation import Evaluated, EvaluationFailed, Evaluator, Progress, Re
 from node.examiner import Examiner
 from node.gossip import Gossiper
 from node.identity import Identity
-from node.pauses import Pauses
+from node.pauses import KEYS_ELSEWHERE, Pauses
 from node.replica import Replica
 from node.timetable import Timetable
 from protocol.envelope import seal
@@ -92,6 +92,7 @@ class Scheduler:
         self._offer = offer
         self._timetable = Timetable(replica.genesis)
         self._claims = 0
+        self._since = clock.now()
         self.current = Current()
 
     async def run(self) -> None:
@@ -159,6 +160,7 @@ class Scheduler:
         await self._clock.sleep_until(self._timetable.seal(plan.epoch))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_sign_of_life, plan.epoch)
+            await self._heed_other_processes(plan)
             await self._batches.fix_what_was_seen(plan)
             await self._clock.sleep_until(self._timetable.reveal(plan.epoch))
             if await self._batches.reveal(plan.epoch):
@@ -225,12 +227,10 @@ class Scheduler:
                     done[task.id] = evaluated
                 nursery.cancel_scope.cancel()
         self.current.request = None
-        spoken = self._spoken(plan, mine)
+        spoken = await self._heed_other_processes(plan)
         ready = [done[task.id] for task in mine if task.id in done and task.id not in spoken]
-        if spoken:
-            what = f"This account has committed to {len(spoken)} tasks of epoch {plan.epoch} before"
-            text = f"{what}, from elsewhere or from a store that is gone: it does not do so twice."
-            self._bulletin.tell(Level.WARN, "COMMITTED_BEFORE", text)
+        if self._pauses.has(KEYS_ELSEWHERE):
+            return
         if ready and self._clock.now() < self._timetable.seal(plan.epoch):
             await self._batches.commit(plan, ready)
             text = f"Committed to {len(ready)} of {len(mine)} tasks of epoch {plan.epoch}."
@@ -239,11 +239,24 @@ class Scheduler:
             text = f"{len(mine) - len(ready)} tasks of epoch {plan.epoch} were not ready in time."
             self._bulletin.tell(Level.WARN, "TOO_LATE", text)
 
-    def _spoken(self, plan: Plan, tasks: list[Task]) -> set[bytes]:
-        """Those tasks to which the account is known to have committed: twice would count as not at all."""
-        account = self._identity.account.public
-        statements = {task.id: self._replica.overlay.statements(task).get(account) for task in tasks}
-        return {task for task, said in statements.items() if said and said.commitments}
+    async def _heed_other_processes(self, plan: Plan) -> Collection[bytes]:
+        """Those tasks to which the account has committed without this store's knowing: twice would count as not at all.
+
+        Where this device's key signed that in an epoch that began with this process at work, another one has the keys:
+        nothing new is signed any more. What was promised is opened all the same, and contradicts nothing.
+        """
+        elsewhere = await self._batches.said_elsewhere(plan)
+        if not elsewhere or self._pauses.has(KEYS_ELSEWHERE):
+            return elsewhere.keys()
+        held, device = self._replica.held, self._identity.device.public
+        by_this_key = any(key in held and held[key].signer == device for key in elsewhere.values())
+        if by_this_key and self._timetable.start(plan.epoch) >= self._since:
+            self._pauses.begin(KEYS_ELSEWHERE)
+        else:
+            what = f"This account has committed to {len(elsewhere)} tasks of epoch {plan.epoch} before"
+            text = f"{what}, from elsewhere or from a store that is gone: it does not do so twice."
+            self._bulletin.tell(Level.WARN, "COMMITTED_BEFORE", text)
+        return elsewhere.keys()
 
     def _mine(self, plan: Plan) -> list[Task]:
         """The tasks in which this account's result counts: those of one base together, examinations last.
@@ -308,7 +321,7 @@ class Scheduler:
         last: tuple[ClaimedTask, ...] = ()
         while True:
             tasks = tuple(ClaimedTask(task.id, self._share(task, done)) for task in mine)
-            if tasks != last:
+            if tasks != last and not self._pauses.has(KEYS_ELSEWHERE):
                 last = tasks
                 await self._publish_claim(plan, tasks)
             # Of a large network's messages most would be claims, which are only for people to see.

@@ -14,6 +14,7 @@ from node.bug_reports import report_bug
 from node.daemon import run_node
 from node.home import Home, find_home
 from node.identity import KeyFileDamaged
+from node.key_locks import KeyInUse
 from node.libp2p_host import CannotListen, parse_place
 from node.libp2p_network import open_libp2p_network
 from node.llama_evaluator import open_llama_evaluator
@@ -30,7 +31,17 @@ from protocol.rejections import Rejected
 
 PARENT_SECONDS = 1.0
 TAKEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-EXPECTED = (SettingsWrong, HomeInUse, KeyFileDamaged, PeerKeyError, NotThisLog, StoreFailed, ServiceBroken, OSError)
+EXPECTED = (
+    SettingsWrong,
+    HomeInUse,
+    KeyInUse,
+    KeyFileDamaged,
+    PeerKeyError,
+    NotThisLog,
+    StoreFailed,
+    ServiceBroken,
+    OSError,
+)
 
 Daemon = Callable[[Home, Settings, Genesis, bytes], Coroutine[Any, Any, None]]
 
@@ -139,16 +150,20 @@ def _explained(home: Home, error: BaseException) -> CommandFailed:
     text = str(error)
     match error:
         case SettingsWrong():
-            return CommandFailed("SETTINGS_WRONG", text, "Correct it, then start again.", Exit.USAGE)
+            found = CommandFailed("SETTINGS_WRONG", text, "Correct it, then start again.", Exit.USAGE)
         case HomeInUse():
-            return CommandFailed("HOME_IN_USE", text, command("status", "--home", home.folder), Exit.REFUSED)
+            found = CommandFailed("HOME_IN_USE", text, command("status", "--home", home.folder), Exit.REFUSED)
+        case KeyInUse():
+            found = CommandFailed("KEY_IN_USE", text, "Keys of its own come with a new home.", Exit.REFUSED)
         case KeyFileDamaged() | PeerKeyError() | NotThisLog():
-            return CommandFailed("KEY_UNUSABLE", text, f"Look at the key files in {home.folder}.")
+            found = CommandFailed("KEY_UNUSABLE", text, f"Look at the key files in {home.folder}.")
         case StoreFailed():
-            return CommandFailed("STORE_FAILED", text, f"Look at {home.store}.", Exit.TRY_AGAIN)
+            found = CommandFailed("STORE_FAILED", text, f"Look at {home.store}.", Exit.TRY_AGAIN)
         case OSError():
-            return _system_error(home, error)
-    return CommandFailed("BUG", text, f"Start again; the log is {home.log_file}.")
+            found = _system_error(home, error)
+        case _:
+            found = CommandFailed("BUG", text, f"Start again; the log is {home.log_file}.")
+    return found
 
 
 def _system_error(home: Home, error: OSError) -> CommandFailed:

@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from eval.cores import CoreSlots, SlotsUnavailable, threads_for, usable_cores
+from eval.cores import CoreSlots, threads_for, usable_cores
+from eval.user_folder import UserFolderUnavailable
 
 
 async def test_a_job_gets_what_is_free_and_at_least_one(tmp_path: Path) -> None:
@@ -96,14 +97,14 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(SlotsUnavailable):
+    with pytest.raises(UserFolderUnavailable):
         CoreSlots(folder, 1)
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    with pytest.raises(SlotsUnavailable):
+    with pytest.raises(UserFolderUnavailable):
         CoreSlots(tmp_path / "link", 1)
 
 

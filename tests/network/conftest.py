@@ -153,6 +153,8 @@ class Simulation:
         self.schedulers: dict[str, Scheduler] = {}
         self.topic_bits: Mapping[str, int] = {}
         """How some of the nodes split the topics; set it before they start."""
+        self.same_keys: Mapping[str, str] = {}
+        """By node: another one whose keys it has; set it before they start."""
         self._folder = folder
         self._writers: dict[str, LogWriter] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -229,7 +231,7 @@ class Simulation:
                 await nursery.start(core.run)
                 if evaluator:
                     nursery.start_soon(self._dial, network)
-                    self.schedulers[name] = scheduler(core, identity(name), evaluator)
+                    self.schedulers[name] = scheduler(core, identity(self.same_keys.get(name, name)), evaluator)
                     nursery.start_soon(self.schedulers[name].run)
                 else:
                     self._writers[name] = self._writer(core, name, waits_for)

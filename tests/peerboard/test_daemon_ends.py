@@ -1,6 +1,8 @@
 """A daemon that cannot start says why and what to do, and its exit code says whether waiting helps."""
 
 import errno
+import os
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -9,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from node.home import Home
+from node.identity import load_identity, load_key
+from node.key_locks import hold_keys
 from node.settings import Settings, write_settings
 from peerboard.daemons import _explained
 from peerboard.demo_network import DemoNetwork, write_demo_network
@@ -44,6 +49,22 @@ def test_an_address_of_no_kind_to_listen_on(network: DemoNetwork, call_process: 
     done = call_process("run", "--home", home.folder)
     assert done.code == 1, "it does not pass by itself"
     assert done.error.startswith("error[CANNOT_LISTEN]: ")
+
+
+@pytest.mark.parametrize("role", ["node", "bootstrap"])
+def test_a_second_home_with_the_same_keys(role: str, network: DemoNetwork, call_process: Callable[..., Any]) -> None:
+    """A copy of a home does not start while the original runs: two would contradict each other, or fork the log."""
+    home = network.nodes[0] if role == "node" else network.bootstrap
+    copy = Home(home.folder.with_name("copy"))
+    identity = load_identity(home.account_key, home.device_key)
+    shutil.copytree(home.folder, copy.folder)
+    key = identity.account if role == "node" else load_key(home.log_key)
+    command = ["run"] if role == "node" else ["bootstrap", "run"]
+    with hold_keys(network.genesis.id, [key.public], home.folder):
+        done = call_process(*command, "--home", copy.folder)
+    assert done.code == 4
+    assert done.error.startswith(f"error[KEY_IN_USE]: Process {os.getpid()} on {home.folder} signs with the key ")
+    assert str(copy.folder) in done.error
 
 
 @pytest.mark.parametrize("content", ["junk", "", 64 * "0", None])

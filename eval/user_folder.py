@@ -1,0 +1,38 @@
+"""Where all processes of one user on one machine keep lock files: a folder that nobody else may write to."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+
+class UserFolderUnavailable(Exception):
+    """No folder can be had in which this user alone may keep lock files."""
+
+
+def user_folder(name: str) -> Path:
+    """The same place for all of this user's processes, whatever their environment says, if one can be had.
+
+    Raises `UserFolderUnavailable`.
+    """
+    own = f"peerboard-{name}-{os.getuid()}"
+    runtime = Path("/run/user") / str(os.getuid())
+    places = (runtime, Path("/tmp"), Path(tempfile.gettempdir()), platformdirs.user_cache_path())  # noqa: S108
+    for place in places:
+        if place.is_dir() and os.access(place, os.W_OK):
+            try:
+                return private(place / own)
+            except (UserFolderUnavailable, OSError):
+                continue
+    raise UserFolderUnavailable(f"No lock files can be kept in any of {', '.join(map(str, places))}.")
+
+
+def private(folder: Path) -> Path:
+    """Make the folder, if this user alone may write to it. Raises `UserFolderUnavailable` and `OSError`."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise UserFolderUnavailable(f"{folder} is no folder that this user alone may write to.")
+    return folder
