@@ -34,6 +34,7 @@ HELD_BYTES = 256 << 20
 TIMELESS = 2**63 - 1
 """The epoch under which envelopes that belong to none are kept and reconciled: later than any other."""
 
+_NOT_LOGGED = (Claim, Mark, Unknown)
 _GLYPHS = {TaskState.DONE: Level.OK, TaskState.DISPUTED: Level.WARN, TaskState.FAILED: Level.WARN}
 
 
@@ -44,7 +45,7 @@ def epoch_of(envelope: Envelope) -> int:
 
 def is_for_the_log(envelope: Envelope) -> bool:
     """Whether the envelope belongs into the log, as far as its kind tells; marks are the log's own."""
-    return not isinstance(envelope.message, Claim | Mark | Unknown)
+    return not isinstance(envelope.message, _NOT_LOGGED)
 
 
 class Beside(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +77,7 @@ class Replica:
         self._begin_with(state, beside)
         self.held.update((entry.id, entry) for entry in entries)
         self.logged.update(self.held)
-        for entry in self.held.values():
-            self._count(entry)
+        self._count_all()
 
     def beside(self) -> Beside:
         """What there is beside the state, just after a mark."""
@@ -98,7 +98,7 @@ class Replica:
         self._since: dict[bytes, int] = {}
         """How many marks there were when what belongs to no epoch was first seen waiting at one."""
         self.logged: set[bytes] = set()
-        """Ids of the entries of the log that are also held."""
+        """Ids of the entries of the log that are also held, or were since the last mark."""
         self._settled = {beside.settled[place : place + 32] for place in range(0, len(beside.settled), 32)}
         """Ids of the log's entries that belong to no epoch; of the void ones until the next mark, then try again."""
         self._void: set[bytes] = set()
@@ -156,23 +156,17 @@ class Replica:
         entries = list(entries)
         newest = max((place for place, entry in enumerate(entries) if isinstance(entry.message, Mark)), default=-1)
         for place, entry in enumerate(entries):
+            message = entry.message
             void = ledger.append(self.state, entry)
             voids.append(void)
             self.log_bytes += len(entry.data)
-            if is_for_the_log(entry):
-                self.logged.add(entry.id)
-                if epoch_of(entry) != TIMELESS and not self._is_past(entry):
-                    self.held.setdefault(entry.id, entry)
-                else:
-                    self.held.pop(entry.id, None)
-                    self._since.pop(entry.id, None)
-                if epoch_of(entry) == TIMELESS:
-                    self._settle(entry.id, void)
-            if isinstance(entry.message, Mark) and entry.signer == self.state.log_key:
+            if not isinstance(message, _NOT_LOGGED):
+                self._take_logged(entry, void)
+            if isinstance(message, Mark) and entry.signer == self.state.log_key:
                 self.void_mark = void
-            if isinstance(entry.message, Result) and void is None and entry.signer in self.state.devices:
-                self.energy.note(self.state.devices[entry.signer], entry.message)
-            if isinstance(entry.message, Mark) and void is None:
+            if isinstance(message, Result) and void is None and entry.signer in self.state.devices:
+                self.energy.note(self.state.devices[entry.signer], message)
+            if isinstance(message, Mark) and void is None:
                 self.energy.close(self.state.recent)
                 self._forget_past()
                 self.on_mark()
@@ -181,7 +175,7 @@ class Replica:
                 self._marked.set()
                 self._marked = trio.Event()
                 if not quiet:
-                    self._announce(entry.message)
+                    self._announce(message)
         self.overlay.settle()
         if voids:
             self._bulletin.touch(Topic.TASKS)
@@ -191,19 +185,37 @@ class Replica:
         """What is held and not yet in the log."""
         return (envelope for key, envelope in self.held.items() if key not in self.logged)
 
+    def _take_logged(self, entry: Envelope, void: Rejection | None) -> None:
+        """An entry of the log: held on for peers that lack it while its epoch is open, as far as there is room."""
+        epoch = epoch_of(entry)
+        if entry.id in self.held:
+            self.logged.add(entry.id)
+            if epoch == TIMELESS:
+                del self.held[entry.id]
+                self._since.pop(entry.id, None)
+        elif self._is_near(epoch) and self._has_space(entry):
+            self.held[entry.id] = entry
+            self.logged.add(entry.id)
+            self._count(entry)
+        if epoch == TIMELESS:
+            self._settle(entry.id, void)
+
     def _is_past(self, envelope: Envelope) -> bool:
         return epoch_of(envelope) < (self.marked_epoch or 0) - EPOCHS_HELD
 
+    def _is_near(self, epoch: int) -> bool:
+        """Whether it is an epoch of which envelopes are held: neither past, nor one that no mark is about to reach."""
+        if (marked := self.marked_epoch) is None:
+            return epoch != TIMELESS
+        return marked - EPOCHS_HELD <= epoch <= marked + self.state.genesis.parameters.leaderless_max + 1
+
+    def _has_space(self, envelope: Envelope) -> bool:
+        return len(self.held) < MOST_HELD and self._held_bytes + len(envelope.data) <= HELD_BYTES
+
     def _has_room(self, envelope: Envelope) -> bool:
         """Bounds on what is held: in all, of epochs to come, and of one author, strangers least."""
-        if len(self.held) >= MOST_HELD or self._held_bytes + len(envelope.data) > HELD_BYTES:
-            return False
-        epoch, marked = epoch_of(envelope), self.marked_epoch
-        if (
-            marked is not None
-            and epoch != TIMELESS
-            and epoch > marked + self.state.genesis.parameters.leaderless_max + 1
-        ):
+        epoch = epoch_of(envelope)
+        if not self._has_space(envelope) or not (epoch == TIMELESS or self._is_near(epoch)):
             return False
         if self.knows(envelope.signer):
             return self._held_of[envelope.signer] < MOST_OF_AUTHOR
@@ -229,20 +241,25 @@ class Replica:
     def _forget_past(self) -> None:
         self._settled -= self._void
         self._void.clear()
+        oldest = (self.marked_epoch or 0) - EPOCHS_HELD
         for key, envelope in tuple(self.held.items()):
-            if self._is_past(envelope) or self._is_given_up(envelope):
+            epoch = epoch_of(envelope)
+            if epoch < oldest or (epoch == TIMELESS and self._is_given_up(envelope)):
                 del self.held[key]
                 self._since.pop(key, None)
         self.logged &= self.held.keys()
-        self._held_of.clear()
-        self._held_bytes = self._strangers = self._strangers_bytes = 0
-        for envelope in self.held.values():
-            self._count(envelope)
+        self._count_all()
+
+    def _count_all(self) -> None:
+        held = self.held.values()
+        self._held_of = Counter(envelope.signer for envelope in held)
+        self._held_bytes = sum(len(envelope.data) for envelope in held)
+        unknown = {signer for signer in self._held_of if not self.knows(signer)}
+        of_strangers = [len(envelope.data) for envelope in held if envelope.signer in unknown] if unknown else []
+        self._strangers, self._strangers_bytes = len(of_strangers), sum(of_strangers)
 
     def _is_given_up(self, envelope: Envelope) -> bool:
-        """Whether it belongs to no epoch, and the log did not take it while several were opened."""
-        if epoch_of(envelope) != TIMELESS:
-            return False
+        """Whether the log did not take what belongs to no epoch while several were opened."""
         return self.state.marks - self._since.setdefault(envelope.id, self.state.marks) > EPOCHS_HELD
 
     def _announce(self, mark: Mark) -> None:

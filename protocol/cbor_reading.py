@@ -38,6 +38,7 @@ import enum
 import functools
 import itertools
 import re
+import struct
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -51,6 +52,8 @@ Reader = Callable[[bytes, int], tuple[Any, int]]
 MALFORMED = (IndexError, UnicodeDecodeError)
 """What readers raise beside `Unfit`, where bytes end early or are no text."""
 MAX_FIELDS = 256
+MOST_AT_ONCE = 256
+"""Byte strings of one size that are read in one go."""
 ENDLESS = (1 << 64) - 1
 
 
@@ -85,6 +88,17 @@ def reader(as_type: Any) -> Reader:
     text = "\n".join(["def read(data, at):", *(f"    {line}" for line in lines), "    return value, at"])
     exec(compile(text, f"<reader of {as_type}>", "exec"), source.names)  # noqa: S102  (its parts stand below)
     return typing.cast("Reader", source.names["read"])
+
+
+class _Cutters(dict[int, Callable[[bytes, int], tuple[bytes, ...]]]):
+    """By a number of byte strings of one size: what cuts so many of them, and leaves out their heads."""
+
+    def __init__(self, head: int, size: int) -> None:
+        self._one = f"{head}x{size}s"
+
+    def __missing__(self, count: int) -> Callable[[bytes, int], tuple[bytes, ...]]:
+        self[count] = cut = struct.Struct(self._one * count).unpack_from
+        return cut
 
 
 class _Source:
@@ -175,6 +189,8 @@ class _Source:
             return [*lines, f"{target} = ({', '.join(parts)},)"]
         count, values, item = f"count{number}", f"items{number}", f"item{number}"
         shortest, longest = _lengths(_only(limits, "min_length", "max_length"))
+        if (size := _fixed_size(items[0])) is not None and longest <= MOST_AT_ONCE:
+            return self._of_one_size(size, shortest, longest, target, where)
         kind, item_limits = _parted(items[0])
         of_integers = kind is int  # their range is checked for all at once
         read = _length(item, 0x00) if of_integers else self.value(items[0], item, where)
@@ -192,6 +208,22 @@ class _Source:
         if highest < ENDLESS:
             lines += _refuse(f"max({values}, default=0) > {highest}", f"{where} has an item above {highest}")
         return [*lines, f"{target} = tuple({values})"]
+
+    def _of_one_size(self, size: int, shortest: int, longest: int, target: str, where: str) -> list[str]:
+        """Lines that read byte strings of one size, all at once: every so many bytes stands the same head."""
+        count, end, head = "count", "end", _head(0x40, size)
+        step = len(head) + size
+        heads = [
+            f"data[at + {place} : {end} : {step}] != {bytes((byte,))!r} * {count}" for place, byte in enumerate(head)
+        ]
+        return [
+            *_length(count, 0x80),
+            *_within(count, shortest, longest, f"the items of {where} are"),
+            f"{end} = at + {step} * {count}",
+            *_refuse(" or ".join((f"{end} > len(data)", *heads)), f"{where} has items that do not have {size} bytes"),
+            f"{target} = {self._name(_Cutters(len(head), size))}[{count}](data, at)",
+            f"at = {end}",
+        ]
 
     def _name(self, thing: Any) -> str:
         name = f"thing{next(self._fresh)}"

@@ -190,3 +190,28 @@ async def test_waiting_for_a_mark_ends_with_it(replica: Replica, autojump_clock:
         assert not seen
         mark(replica, 4)
     assert seen == [4]
+
+
+@pytest.mark.parametrize("bound", ["MOST_HELD", "HELD_BYTES"])
+async def test_a_long_log_without_marks_is_held_within_bounds(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    size = len(profile(100).data)
+    monkeypatch.setattr(f"node.replica.{bound}", {"MOST_HELD": 10, "HELD_BYTES": 10 * size}[bound])
+    replica.extend([delegation(), *(profile(epoch) for epoch in range(100, 200))])
+    assert list(replica.held) == [profile(epoch).id for epoch in range(100, 110)]
+    assert replica.logged == replica.held.keys()
+    assert not replica.take(profile(99))
+    mark(replica, 105)
+    assert list(replica.held) == [profile(epoch).id for epoch in range(103, 110)]
+    replica.extend([profile(102), profile(120), profile(121)])
+    assert list(replica.held)[-2:] == [profile(120).id, profile(121).id], "there is room again"
+
+
+async def test_what_the_log_says_of_a_far_epoch_is_not_held(replica: Replica) -> None:
+    far = 3 + DEMO.leaderless_max + 2
+    replica.extend([delegation()])
+    mark(replica, 3)
+    replica.extend([profile(far - 1), profile(far)])
+    assert list(replica.held) == [profile(far - 1).id]
+    assert replica.logged == {profile(far - 1).id}
