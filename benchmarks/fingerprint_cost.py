@@ -1,6 +1,6 @@
 """What the fingerprint adds to an evaluation's processor time, with prompts that share their examples and that do not.
 
-    python benchmarks/fingerprint_cost.py [--model demo|large] [--rounds N] [--questions N]
+    python benchmarks/fingerprint_cost.py [--model demo|large] [--rounds N] [--questions N] [--only WORDS]
 
 Generations of 96 tokens behind 860 (GSM8K's shape with five examples), and five choices of a dozen tokens behind 212
 (TruthfulQA's). `shared`: all prompts but their ends are the same and read once, as in an evaluation; `own`: nothing is
@@ -78,16 +78,16 @@ def main() -> None:
     parser.add_argument("--model", choices=["demo", "large"], default="demo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--only", default="", help="shapes whose name has these words, such as shared, or choices")
     given = parser.parse_args()
     path = large_model() if given.model == "large" else catalogue.MODELS / "tally-base.gguf"
     header = read_header(path)
     own = Own(path, threads_for(header.parameters, usable_cores()))
-    for name, (make, steps) in shapes(own, given.questions).items():
+    chosen = {name: shape for name, shape in shapes(own, given.questions).items() if given.only in name}
+    for name, (make, steps) in chosen.items():
         found = ratios(own, make, steps, given.rounds, header.eligible)
-        share = 100 * (statistics.median(found) - 1)
-        print(
-            f"{given.model:6} {name:20} {share:+5.1f} %  [{100 * (min(found) - 1):+.1f}, {100 * (max(found) - 1):+.1f}]"
-        )
+        share, least, most = (100 * (of(found) - 1) for of in (statistics.median, min, max))
+        print(f"{given.model:6} {name:20} {share:+5.1f} %  [{least:+.1f}, {most:+.1f}]", flush=True)
 
 
 if __name__ == "__main__":

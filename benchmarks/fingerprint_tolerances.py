@@ -1,11 +1,14 @@
 """How far apart fingerprints of honest machines lie, and how near those of cheats come.
 
-    python -m benchmarks.fingerprint_tolerances [--large] [--hours N] [--questions N] [--library FOLDER ...] [--json]
+    python -m benchmarks.fingerprint_tolerances [--large] [--hours N] [--questions N] [--library FOLDER ...]
+                                                [--only WORDS] [--task QxV ...] [--json]
 
 The demo's models, or a random one of 174 M weights (`benchmarks/large_model.py`) in Q8_0, Q4_0 and F16, answer the same
 tails in every setup that honest machines may have: threads, questions at once, tokens at once, plain and flash
-attention, divided and F32 caches, and the builds of llama.cpp in the folders given (each with the shared libraries for
-other instruction sets). A task is five questions, the fewest that are asked. Distances are per mille of the spread, as
+attention, divided and F32 caches, for F16 files the same weights as F32 (so that what they are multiplied with is not
+rounded either, as on most graphics cards), and the builds of llama.cpp in the folders given (each with the shared
+libraries for other instruction sets). A task is five questions, the fewest that are asked, with 16 values each, or as
+`--task` says (20x6: twenty questions, of which the first six values count). Distances are per mille of the spread, as
 the rule takes them (`protocol.fingerprint.agree`).
 
 `honest`: every two setups on every task. Attacks: the same file with a quantised cache, other quantisations, other
@@ -21,6 +24,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,7 +33,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks.large_model import large_model, quantised
+from benchmarks.large_model import large_model, quantised, with_weights
 from benchmarks.shapes import offers
 from benchmarks.tails_by_setup import Setup, Work
 from eval.benchmarks import find
@@ -40,7 +44,9 @@ from protocol import fingerprint
 from protocol.fingerprint import Vector
 from protocol.parameters import MAIN
 
-TASK = 5
+Shape = tuple[int, int]
+TASK: Shape = (5, fingerprint.VALUES_PER_QUESTION)
+"""Questions, and values of each that are compared."""
 REFERENCE = Setup("together")
 HONEST = (
     REFERENCE,
@@ -52,6 +58,7 @@ HONEST = (
     Setup("token by token", micro=1),
     Setup("F32 cache", cache="f32", flash=False),
 )
+EXACT = Setup("F32 weights"), Setup("F32 weights and cache", cache="f32", flash=False)
 FEW = tuple(HONEST[place] for place in (0, 1, 3, 5))
 CHEAP = (Setup("cache in Q8_0", cache="q8_0"), Setup("cache in Q4_0", cache="q4_0"))
 Hours = list[Vector]
@@ -121,34 +128,38 @@ def large_subjects() -> list[Subject]:
     ]
 
 
-def measured(subject: Subject, hours: int, questions: int, setups: Sequence[Setup]) -> Iterator[Line]:
-    """Honest pairs first, then every attack."""
+def measured(
+    subject: Subject, hours: int, questions: int, setups: Sequence[Setup], shapes: Sequence[Shape]
+) -> Iterator[Line]:
+    """Honest pairs first, then every attack; each for every shape of a task."""
     header = read_header(subject.file)
     tolerance = MAIN.tolerance(header.quantisation)
     prompts = _prompts(subject.file, questions)
     tails = _tails(subject.name, header.eligible, hours, questions)
     honest = [_run(subject.file, setup, prompts, tails, subject.adapter) for setup in setups]
-    pairs = [
-        (first, second)
-        for one, other in itertools.combinations(honest, 2)
-        for first, second in zip(_tasks(one), _tasks(other), strict=True)
-    ]
-    yield _line(subject.name, "honest", tolerance, pairs)
+    if header.quantisation == "F16":
+        with tempfile.TemporaryDirectory() as folder:
+            exact = with_weights(subject.file, "F32", Path(folder) / "exact.gguf")
+            honest += [_run(exact, setup, prompts, tails, subject.adapter) for setup in EXACT]
 
-    def against(what: str, posed: Hours) -> Line:
-        tasks = _tasks(posed)
-        return _line(
-            subject.name, what, tolerance, [(x, y) for own in honest for x, y in zip(tasks, _tasks(own), strict=True)]
-        )
+    def lines(what: str, both: Sequence[tuple[Hours, Hours]]) -> Iterator[Line]:
+        for shape in shapes:
+            pairs = [pair for one, other in both for pair in zip(_tasks(one, shape), _tasks(other, shape), strict=True)]
+            label = what if shape == TASK else f"{what}, {shape[0]} x {shape[1]}"
+            yield _line(subject.name, label, tolerance, pairs)
 
+    def against(what: str, posed: Hours) -> Iterator[Line]:
+        yield from lines(what, [(posed, own) for own in honest])
+
+    yield from lines("honest", list(itertools.combinations(honest, 2)))
     for cheap in CHEAP:
-        yield against(cheap.name, _run(subject.file, cheap, prompts, tails, subject.adapter))
+        yield from against(cheap.name, _run(subject.file, cheap, prompts, tails, subject.adapter))
     for what, file, adapter in subject.instead:
-        yield against(what, _run(file, REFERENCE, prompts, tails, adapter))
-    yield against("another hour's values", honest[0][1:] + honest[0][:1])
+        yield from against(what, _run(file, REFERENCE, prompts, tails, adapter))
+    yield from against("another hour's values", honest[0][1:] + honest[0][:1])
     turned = prompts[1:] + prompts[:1]
-    yield against("another question's prompt", _run(subject.file, REFERENCE, turned, tails, subject.adapter))
-    yield against("a regression on the other hours", _predicted(honest[0], tails))
+    yield from against("another question's prompt", _run(subject.file, REFERENCE, turned, tails, subject.adapter))
+    yield from against("a regression on the other hours", _predicted(honest[0], tails))
 
 
 def _prompts(file: Path, questions: int) -> list[list[int]]:
@@ -188,8 +199,18 @@ def _run(
     return msgspec.json.decode(found.stdout, type=list[Vector])
 
 
-def _tasks(hours: Hours) -> list[Vector]:
-    return [hour[start : start + TASK] for hour in hours for start in range(0, len(hour), TASK)]
+def _tasks(hours: Hours, shape: Shape) -> list[Vector]:
+    questions, values = shape
+    return [
+        tuple(question[:values] for question in hour[start : start + questions])
+        for hour in hours
+        for start in range(0, len(hour) - questions + 1, questions)
+    ]
+
+
+def _shape(words: str) -> Shape:
+    questions, values = map(int, words.split("x"))
+    return questions, values
 
 
 def _line(subject: str, what: str, tolerance: int, pairs: Sequence[tuple[Vector, Vector]]) -> Line:
@@ -229,7 +250,7 @@ def _predicted(hours: Hours, tails: list[list[list[int]]]) -> Hours:
 
 def show(line: Line) -> None:
     means, worst = np.array(line.means), np.array(line.worst)
-    if line.what == "honest":
+    if line.what.startswith("honest"):
         figures = f"p50 {np.median(means):.2f}  p99.9 {np.quantile(means, 0.999):.2f}  max {means.max():.2f}"
         figures += f"  worst question {worst.max():.2f}  rejected {line.trials - line.accepted} of {line.trials}"
     else:
@@ -243,14 +264,19 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--library", action="append", default=[], help="folder with another build's shared libraries")
+    parser.add_argument("--only", default="", help="the models whose name has these words")
+    parser.add_argument(
+        "--task", action="append", type=_shape, help="questions x values, such as 20x6; several may be given"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     setups = list(FEW if given.large else HONEST)
     for library in given.library:
         for setup in (HONEST[0], HONEST[1]):
             setups.append(replace(setup, name=f"{setup.name}, {Path(library).name}", library=library))
-    for subject in large_subjects() if given.large else demo_subjects():
-        for line in measured(subject, given.hours, given.questions, setups):
+    subjects = [each for each in (large_subjects() if given.large else demo_subjects()) if given.only in each.name]
+    for subject in subjects:
+        for line in measured(subject, given.hours, given.questions, setups, given.task or [TASK]):
             if given.json:
                 print(json.dumps(msgspec.to_builtins(line)), flush=True)
             else:

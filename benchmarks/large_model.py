@@ -19,7 +19,7 @@ EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_0
 SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
 NAME = f"peerboard-random-{EMBEDDING}x{LAYERS}-1.gguf"
 _F16, _Q8_0 = 1, 7
-_TYPES = {"F16": _F16, "Q4_0": 2, "Q8_0": _Q8_0}
+_TYPES = {"F32": 0, "F16": _F16, "Q4_0": 2, "Q8_0": _Q8_0}
 
 
 def large_model() -> Path:
@@ -38,11 +38,14 @@ def large_model() -> Path:
 def quantised(kind: str) -> Path:
     """The same weights in F16 or Q4_0, made from those in Q8_0 where the file is missing."""
     path = large_model().with_suffix(f".{kind}.gguf")
-    if not path.is_file():
-        partial = path.with_name(path.name + ".partial")
-        quantise(large_model(), partial, _TYPES[kind])
-        partial.replace(path)
-    return path
+    return path if path.is_file() else with_weights(large_model(), kind, path)
+
+
+def with_weights(source: Path, kind: str, target: Path) -> Path:
+    """Writes the model in `source` with weights of another type to `target`."""
+    partial = target.with_name(target.name + ".partial")
+    quantise(source, partial, _TYPES[kind])
+    return partial.replace(target)
 
 
 def _metadata() -> dict[str, Any]:

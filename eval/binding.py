@@ -1,8 +1,10 @@
 """llama.cpp's C interface, loaded once per process in the one way that evaluations need.
 
 The environment comes first: without `OMP_WAIT_POLICY=PASSIVE` two evaluators on one machine spin each other 80 times
-slower, and without `GGML_NO_BACKTRACE` an abort starts a debugger. The package `llama_cpp` would import its high-level
-half too (chat templates, caches, servers: a quarter of a second); only its module of C declarations is wanted here.
+slower, and without `GGML_NO_BACKTRACE` an abort starts a debugger. Graphics cards' libraries add products of F16
+weights in F16 unless told otherwise, which moves fingerprints nearly as far as a Q8_0 cache does (docs/fingerprint.md).
+The package `llama_cpp` would import its high-level half too (chat templates, caches, servers: a quarter of a second);
+only its module of C declarations is wanted here.
 """
 
 import ctypes
@@ -16,6 +18,7 @@ from collections import deque
 from typing import Any
 
 _ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+_SUMS = {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "F32"}  # whatever the owner's own variables say: fingerprints depend on it
 _KEPT_LOG_LINES = 20
 _LEVEL_WARNING = 3
 _LEVEL_CONTINUED = 5
@@ -25,6 +28,7 @@ def _declarations() -> Any:
     """The module `llama_cpp.llama_cpp`, without the package's own initialisation where nobody asked for it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ.update(_SUMS)
     if "llama_cpp" in sys.modules:
         return importlib.import_module("llama_cpp.llama_cpp")
     specification = importlib.util.find_spec("llama_cpp")

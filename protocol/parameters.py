@@ -54,7 +54,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     norm_window: Positive = 24
     leaderless_max: Positive = 24
     dispersion: PerMille = 500
-    tolerance_float: PerMille = 8
+    tolerance_float: PerMille = 4
     tolerance_bfloat: PerMille = 14
     tolerance_quantised: PerMille = 55
     credit_bytes_cap: Positive = 2**31 - 1

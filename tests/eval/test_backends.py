@@ -1,5 +1,8 @@
 """What the engine finds to compute on, how that is named, and what a mode makes of it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -67,3 +70,13 @@ def test_on_a_card_reproducible_is_one_question_at_a_time(device: Device) -> Non
     assert layout(REPRODUCIBLE, rows_alone=rows_alone(device)) == ALONE
     assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
     assert layout(FAST, rows_alone=rows_alone(device)) == TOGETHER
+
+
+SHOWN = "import eval.binding, os; print(os.environ['GGML_CUDA_CUBLAS_COMPUTE_TYPE'])"
+
+
+def test_cards_add_up_in_f32_whatever_the_owners_variables_say() -> None:
+    """Sums in F16 move a fingerprint so far that honest runners would lose each other (docs/fingerprint.md)."""
+    own = os.environ | {"GGML_CUDA_CUBLAS_COMPUTE_TYPE": "F16"}
+    found = subprocess.run([sys.executable, "-c", SHOWN], env=own, capture_output=True, text=True, check=True)
+    assert found.stdout == "F32\n"

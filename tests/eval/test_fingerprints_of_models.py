@@ -1,15 +1,20 @@
 """Fingerprints of real models: honest runs agree whatever shares their batches, anything else does not."""
 
+from typing import Any
+
 import pytest
 
 from eval.benchmarks import find
+from eval.binding import C
 from eval.demo import catalogue
 from eval.evaluation import evaluate, open_base
 from eval.job import AdapterFile, FingerprintRequest, Job, Outcome
 from protocol import fingerprint
 from protocol.fingerprint import Vector
+from protocol.parameters import MAIN
 
-FLOAT, QUANTISED = 8, 55
+FLOAT, QUANTISED = MAIN.tolerance("F16"), MAIN.tolerance("Q8_0")
+GGML_TYPE_Q8_0 = 8
 QUESTIONS = tuple(range(25))
 BENCHMARKS = ("tally-words", "tally-choice")
 MODEL_ID = b"m" * 32  # the same for all: only what is computed may tell them apart
@@ -66,3 +71,16 @@ def test_other_models_do_not_pass_for_this_one(benchmark: str) -> None:
         assert not fingerprint.agree(honest, vector(outcome), FLOAT), what
     cheap = vector(run("tally-base-q4", benchmark))
     assert not fingerprint.agree(vector(run("tally-base-q8", benchmark)), cheap, QUANTISED)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_a_cache_of_half_the_size_does_not_pass(benchmark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, default = vector(run("tally-base", benchmark)), C.llama_context_default_params
+
+    def cheap() -> Any:
+        parameters = default()
+        parameters.type_k = parameters.type_v = GGML_TYPE_Q8_0
+        return parameters
+
+    monkeypatch.setattr(C, "llama_context_default_params", cheap)
+    assert not fingerprint.agree(honest, vector(run("tally-base", benchmark)), FLOAT)
