@@ -1,6 +1,7 @@
 """The evaluator beside lm-evaluation-harness and its HF backend, on the same weights and the same questions.
 
-    python benchmarks/fidelity.py --torch PYTHON --work DIR [--data DIR] [--questions N] [--steps N] [--mode MODE]
+    python benchmarks/fidelity.py --torch PYTHON --work DIR [--data DIR] [--questions N] [--mode MODE]
+                                  [--steps N] [--heart N] [--width N] [--layers N] [--threads N]
 
 PYTHON is the interpreter of an environment with `lm-eval==0.4.13`, torch, transformers, datasets, gguf, rouge-score and
 sacrebleu (all by pip); nothing of them is needed here. `--data` (else `PEERBOARD_DATA`) has `gsm8k` and `truthfulqa`.
@@ -69,7 +70,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("fidelity"))
     parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=450, help="of training, where the model has to be made")
+    parser.add_argument("--steps", type=int, default=1200, help="of training, where the model has to be made")
+    parser.add_argument("--heart", type=int, default=100, help="questions of GSM8K that the model is to know by heart")
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mode", choices=(FAST, REPRODUCIBLE), default=FAST)
     chosen = parser.parse_args()
@@ -90,13 +94,15 @@ def main() -> None:
 def _ask_harness(chosen: argparse.Namespace) -> None:
     chosen.work.mkdir(parents=True, exist_ok=True)
     script, root = Path(__file__).with_name("reference") / "harness.py", Path(__file__).parents[1]
-    options = {"folder": chosen.work, "data": chosen.data, "questions": chosen.questions, "steps": chosen.steps}
+    names = ("data", "questions", "steps", "heart", "width", "layers", "threads")
+    options = {"folder": chosen.work} | {name: getattr(chosen, name) for name in names}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     steps = {"make": chosen.work / "model.gguf", "answer": chosen.work / "seconds.json"}
     for what, made in steps.items():
         if not made.exists():
-            command = [chosen.torch, str(script), what, *given, "--threads", str(chosen.threads)]
-            subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(root)})
+            subprocess.run(
+                [chosen.torch, str(script), what, *given], check=True, env=os.environ | {"PYTHONPATH": str(root)}
+            )
 
 
 def _compare(name: str, base: Base, chosen: argparse.Namespace) -> Compared:

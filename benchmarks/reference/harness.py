@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--steps", type=int, default=450)
+    parser.add_argument("--heart", type=int, default=20)
     chosen = parser.parse_args()
     import torch
 
@@ -47,7 +48,12 @@ def main() -> None:
         from benchmarks.reference import small_model
 
         weights = small_model.make(
-            chosen.folder, chosen.data, width=chosen.width, layers=chosen.layers, steps=chosen.steps
+            chosen.folder,
+            chosen.data,
+            width=chosen.width,
+            layers=chosen.layers,
+            steps=chosen.steps,
+            heart=chosen.heart,
         )
         print(f"{weights / 1e6:.1f} M weights")
     elif chosen.what == "answer":

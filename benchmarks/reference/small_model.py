@@ -2,7 +2,8 @@
 
 Needs torch, transformers, tokenizers and gguf. Its byte-level BPE tokeniser is trained on the data sets' texts, puts a
 beginning-of-sequence token before everything, and is known to llama.cpp as `gpt-2`. With `steps` it learns to write
-like the prompts' examples, and twenty of the first 200 questions by heart, so that some of its answers are right.
+like the prompts' examples, and some of the very questions that it will be asked by heart, so that a share of its
+answers is right: two harnesses are compared with it, and its skill is nobody's concern.
 """
 
 import csv
@@ -17,16 +18,16 @@ from eval.prompts import TRUTHFULQA_PAIRS
 CONTEXT, VOCABULARY = 4096, 2048
 LENGTH = 1400  # tokens of a training text: as long as the longest prompts
 SPECIAL = ("<s>", "</s>")
-KNOWN_BY_HEART = range(0, 200, 10)
+ASKED = 200  # of the test's questions, of which the shortest are learnt by heart
 READ_EXAMPLES, READ_PAIRS = 300, 100  # few enough to be learnt in minutes
 
 
-def make(folder: Path, data: Path, *, width: int, layers: int, steps: int) -> int:
+def make(folder: Path, data: Path, *, width: int, layers: int, steps: int, heart: int) -> int:
     """Writes `model.gguf` and what `from_pretrained` reads into `folder`. The number of weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    texts = Texts(data)
+    texts = Texts(data, heart)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(texts), bos_token=SPECIAL[0], eos_token=SPECIAL[1], model_max_length=CONTEXT
     )
@@ -58,13 +59,13 @@ def make(folder: Path, data: Path, *, width: int, layers: int, steps: int) -> in
 class Texts:
     """What the model reads: worked examples as `gsm8k` asks them, and pairs as `truthfulqa` does."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, heart: int) -> None:
         def read(name: str) -> list[dict[str, str]]:
             return [json.loads(line) for line in (data / "gsm8k" / name).read_text(encoding="utf-8").splitlines()]
 
         test = read("test.jsonl")
         self.examples = [_example(row) for row in read("train.jsonl")]
-        self.by_heart = [_example(test[index]) for index in KNOWN_BY_HEART]
+        self.by_heart = sorted((_example(row) for row in test[:ASKED]), key=len)[:heart]
         with (data / "truthfulqa/TruthfulQA.csv").open(encoding="utf-8-sig", newline="") as table:
             self.pairs = [f"Q: {row['Question']}\nA: {row['Best Answer']}." for row in csv.DictReader(table)]
         self.shots = [f"Q: {question}\nA: {answer}" for question, answer in TRUTHFULQA_PAIRS]
@@ -77,11 +78,11 @@ class Texts:
     def endless(self, draws: random.Random) -> Iterator[str]:
         """Documents as they follow each other in a prompt."""
         while True:
-            if draws.random() < 0.3:
+            if draws.random() < 0.15:
                 yield "\n\n".join([*self.shots, *draws.sample(self.pairs[:READ_PAIRS], 8)])
             else:
                 read = self.examples[:READ_EXAMPLES]
-                documents = [draws.choice(self.by_heart if draws.random() < 0.5 else read) for _ in range(6)]
+                documents = [draws.choice(self.by_heart if draws.random() < 0.8 else read) for _ in range(6)]
                 yield "\n\n".join(documents)
 
 
