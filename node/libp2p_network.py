@@ -17,6 +17,7 @@ from node.circuits import Circuits
 
 # Before the first import of libp2p, which it mends.
 from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, Verdict, forget_failed_dial
+from node.hole_punch import HolePunch
 from node.libp2p_host import (
     DIAL_SECONDS,
     CannotListen,
@@ -53,6 +54,8 @@ from node.relay_service import RelayService
 from node.ungrouped import ungrouped
 
 # isort: split
+from libp2p.io.trio import TrioTCPStream
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import Direction
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
@@ -151,6 +154,8 @@ class Libp2pNetwork:
         self._change = trio.Event()
         self._swarm.register_notifee(_Notifee(self))
         self.reach = Reach(self)
+        self._replacing: set[str] = set()
+        self._hole_punch = HolePunch(self, self.reach.reachability, self._replace)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -254,10 +259,28 @@ class Libp2pNetwork:
         if parsed.peer in self._peers:
             await trio.lowlevel.checkpoint()
             return
+        if parsed.peer in self._replacing:
+            raise Unreachable(f"{parsed.peer} is being connected directly.")
         try:
             await self._circuits.dial(parsed.relay, parsed.peer)
         except CircuitFailed as error:
             raise Unreachable(str(error)) from error
+
+    async def _replace(self, peer: str, stream: trio.SocketStream, calling: bool) -> None:
+        """Let a socket to that peer take the relayed connection's place."""
+        connection = RawConnection(TrioTCPStream(stream), calling)
+        self._replacing.add(peer)
+        try:
+            await self.disconnect(peer)  # not two at once: gossip would stay on the one that is closed
+            if calling:
+                await self.host.upgrade_outbound_connection(connection, ID.from_string(peer))
+            else:
+                await self.host.upgrade_inbound_connection(connection, Multiaddr(f"/p2p/{peer}"))
+        except BaseException:
+            await connection.close()
+            raise
+        finally:
+            self._replacing.discard(peer)
 
     async def answers(self, address: str) -> bool:
         """See `Network.answers`."""
@@ -285,7 +308,9 @@ class Libp2pNetwork:
 
     async def keep_connected(self, addresses: Sequence[str]) -> None:
         """See `Network.keep_connected`."""
-        await self.reach.keep_connected(addresses)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hole_punch.run)
+            await self.reach.keep_connected(addresses)
 
     def peers(self) -> tuple[Peer, ...]:
         """See `Network.peers`."""
@@ -337,7 +362,8 @@ class Libp2pNetwork:
         name = str(connection.muxed_conn.peer_id)
         if name in self._peers:
             return
-        outbound = connection.direction == Direction.OUTBOUND
+        # A punched hole is open to this node alone: that it got through says of nobody that he can be dialled.
+        outbound = connection.direction == Direction.OUTBOUND and name not in self._replacing
         self._peers[name] = Peer(name, trio.current_time(), place_of(connection.muxed_conn), outbound)
         self._tell(name, joined=True)
 

@@ -41,6 +41,7 @@ class Neighbourhood:
         bulletin: Bulletin,
     ) -> None:
         self.reach = network.reach
+        self._network = network
         self.bootstrap = tuple(address.rpartition("/p2p/")[2] for address in settings.bootstrap)
         """Peer ids of the configured bootstraps."""
         tolerance = float(genesis.parameters.grace_seconds)
@@ -54,7 +55,7 @@ class Neighbourhood:
     def services(self) -> tuple[tuple[str, Service], ...]:
         """Each with its name, to be supervised."""
         services: list[tuple[str, Service]] = [
-            ("dialling", partial(self.reach.keep_connected, self._addresses)),
+            ("dialling", partial(self._network.keep_connected, self._addresses)),
             ("known peers", self._known_peers.run),
             ("rendezvous", self._rendezvous.run),
             ("clock check", self.clock_check.run),

@@ -64,6 +64,8 @@ class Reachability:
         self.standing = Standing.UNKNOWN
         self.confirmed: tuple[str, ...] = ()
         """Addresses of this node at which others reached it."""
+        self.seen_at = ""
+        """The host that this node's connections come from, as others see it."""
         self.undialled: set[str] = set()
         """Connected peers that this node could not dial when they asked for it."""
         self._network = network
@@ -119,6 +121,7 @@ class Reachability:
         return dialled if dialled.host else None
 
     def _conclude(self, said: list[Dialled]) -> None:
+        self.seen_at = said[-1].host if said else self.seen_at
         reached = {text: None for answer in said for text in answer.reached if self._is_own(text)}
         standing = Standing.PUBLIC if reached else Standing.PRIVATE if said else self.standing
         if standing is Standing.PUBLIC and reached:

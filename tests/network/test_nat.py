@@ -1,4 +1,7 @@
-"""Nodes behind routers that let nobody in: they evaluate, and agree, through the bootstrap as relay."""
+"""Nodes behind routers that let nobody in: they evaluate, and agree, through the bootstrap as relay.
+
+Where both routers keep ports, they come to a direct connection; where they do not, the relayed one stays.
+"""
 
 import contextlib
 import os
@@ -73,14 +76,15 @@ class Member:
 
 
 @pytest.fixture
-def members(tmp_path: Path, routers: Routers) -> Iterator[list[Member]]:
+def members(request: pytest.FixtureRequest, tmp_path: Path, routers: Routers) -> Iterator[list[Member]]:
     """The bootstrap and one node in public, two nodes behind a router each."""
+    random_ports = getattr(request, "param", True)
     parameters = replace(DEMO, epoch_seconds=EPOCH_SECONDS, grace_seconds=3, quick_depth=5)
     network = write_demo_network(tmp_path, 3, time.time() + 4, parameters=parameters, models=packaged_models()[:2])
     bootstrap = f"/ip4/11.0.0.1/tcp/4801/p2p/{peer_id(load_peer_key(network.bootstrap.peer_key))}"
     public = routers.public
     people = [Member(network.bootstrap, ("bootstrap", "run"), public), Member(network.nodes[0], ("run",), public)]
-    people += [Member(home, ("run",), routers.private(random_ports=True)) for home in network.nodes[1:]]
+    people += [Member(home, ("run",), routers.private(random_ports=random_ports)) for home in network.nodes[1:]]
     for member, listen in zip(people, (4801, 4802, 4801, 4801), strict=True):
         settings = read_settings(member.home.settings)
         host = "11.0.0.1" if member.space is public else "0.0.0.0"
@@ -121,6 +125,7 @@ def test_two_nodes_behind_routers_agree_through_the_relay(members: list[Member])
 
     await_that("all three agree on every task of an epoch", lambda: agreed(bootstrap))
     await_that("everybody has the same board", lambda: len({member.board() for member in members}) == 1)
+    assert reached(one)[names[id(other)]] == "relayed"
 
 
 def agreed(member: Member) -> bool:
@@ -131,3 +136,21 @@ def agreed(member: Member) -> bool:
         {(v["verdict"], len(v["agreeing"])) for v in verdicts if v["epoch"] == epoch} == {("DONE", 3)}
         for epoch in {v["epoch"] for v in verdicts}
     )
+
+
+@pytest.mark.parametrize("members", [False], indirect=True, ids=["routers that keep ports"])
+def test_two_nodes_behind_routers_that_keep_ports_meet_without_the_relay(members: list[Member]) -> None:
+    bootstrap, public, one, other = members
+    names = {id(member): peer_id(load_peer_key(member.home.peer_key)) for member in members}
+
+    def between() -> set[str | None]:
+        return {reached(one).get(names[id(other)]), reached(other).get(names[id(one)])}
+
+    await_that("a circuit joins the two", lambda: between() == {"relayed"})
+    await_that("a direct connection takes its place", lambda: between() == {"direct"})
+    assert [standing(one), standing(other)] == ["private", "private"]
+    for member in (bootstrap, public):
+        assert member.process
+        member.process.kill()
+    await_that("nobody is left but the two", lambda: reached(one) == {names[id(other)]: "direct"})
+    assert reached(other) == {names[id(one)]: "direct"}
