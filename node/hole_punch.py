@@ -180,7 +180,8 @@ def _meeting(text: str, peer: str, own: Address) -> Address | None:
 
 async def _prove(stream: trio.SocketStream, secret: str, calling: bool) -> bool:
     """Whether the other end knows the secret, too."""
-    mine, theirs = (sha256(f"{side} {secret}".encode()).digest() for side in (calling, not calling))
+    asked, asking = (sha256(f"{part} {secret}".encode()).digest() for part in ("asked", "asking"))
+    mine, theirs = (asked, asking) if calling else (asking, asked)
     received = b""
     with trio.move_on_after(SECRET_SECONDS):
         await stream.send_all(mine)
