@@ -53,6 +53,7 @@ from node.process import ending_at_once, hold, log_to
 from node.settings import Settings, read_settings
 from node.shards import envelopes_topic
 from peerboard.demo_network import DemoNetwork, write_demo_network
+from protocol.definitions import HubFile
 from protocol.envelope import Envelope, seal
 from protocol.genesis import Genesis, read_genesis
 from protocol.messages import Claim, ClaimedTask, Profile, Run, TaskResult
@@ -107,6 +108,15 @@ class MadeUp:
         """Nothing is flagged."""
         await trio.lowlevel.checkpoint()
         return (False,) * len(claims)
+
+    async def lacking(self, files: Sequence[HubFile]) -> Sequence[HubFile]:
+        """All is here."""
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def fetch(self, file: HubFile, fetching: Callable[[Fetching | None], None]) -> None:
+        """Nothing to fetch."""
+        await trio.lowlevel.checkpoint()
 
     async def prepare(self, request: Request, fetching: Callable[[Fetching | None], None]) -> None:
         """Nothing to fetch."""

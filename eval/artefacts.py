@@ -80,6 +80,11 @@ class Resolver:
             raise EvaluationError(Failure.DOWNLOAD_FAILED, f"{place_of(file)} is not here, and the Hub is not asked.")
         return self._fetched(file, self._cache, report, stop)
 
+    def has(self, file: HubFile) -> bool:
+        """Whether a file is packaged or, by its name, in the cache; what it holds is looked at when it is used."""
+        cached = self._cache is not None and self._cache.has(cached_name(file))
+        return cached or catalogue.packaged_file(file.sha256) is not None
+
     def resolve_model(
         self, model: Model, report: Report = lambda _: None, stop: threading.Event | None = None
     ) -> tuple[Path, tuple[AdapterFile, ...]]:

@@ -68,6 +68,10 @@ class Cache:
                 size for name, size in self._promised.items() if name not in sizes
             )
 
+    def has(self, name: str) -> bool:
+        """Whether there is a complete file, which does not count as used by that."""
+        return (self.folder / name).is_file()
+
     def find(self, name: str) -> Path | None:
         """The path of a complete file, which counts as used now; None where there is none."""
         path = self.folder / name

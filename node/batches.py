@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from node.evaluation import Evaluated
 from node.gossip import Gossiper
 from node.identity import Identity
-from node.replica import Replica
+from node.replica import EPOCHS_HELD, Replica
 from node.store import Store
 from node.transcripts import TRANSCRIPT_BYTES
 from protocol import cbor
 from protocol.counting import Statements
-from protocol.envelope import MAX_BYTES, open_envelope, seal
+from protocol.envelope import MAX_BYTES, Envelope, open_envelope, seal
 from protocol.messages import (
     MAX_TASKS_PER_BATCH,
     SEEN_BYTES,
@@ -118,6 +118,41 @@ class Batches:
                 sent += 1
         return sent
 
+    async def open_earlier(self, epoch: int) -> int:
+        """After a restart: send the results of the epochs before `epoch` that nobody is known to have; how many.
+
+        One that was not sealed then says that this node saw nobody's commitment: it was not there to look. It may be
+        too late to count, and still lifts the setback of a promise that was not kept.
+        """
+        sent = 0
+        oldest = (self._replica.marked_epoch or 0) - EPOCHS_HELD
+        for earlier in await self._store.batch_epochs(oldest, epoch):
+            for ground, data, sealed in await self._store.batches(earlier):
+                promised = open_envelope(data, self._network, check_signature=False)
+                if promised.id not in self._replica.held:
+                    continue  # nobody heard of it
+                result = sealed or await self._seal_blindly(ground, promised)
+                if result is None:
+                    continue
+                envelope = open_envelope(result, self._network, check_signature=False)
+                if envelope.id not in self._replica.held:
+                    await self._gossiper.publish(envelope)
+                    sent += 1
+        return sent
+
+    async def _seal_blindly(self, ground: bytes, promised: Envelope) -> bytes | None:
+        commitment = self._reopen(promised.data)
+        work = await self._kept_on(ground)
+        if not all(task in work for task in commitment.tasks):
+            return None
+        salt = await self._store.salt(commitment.epoch, self._entropy(32))
+        tasks = tuple(work[task].result for task in commitment.tasks)
+        run = work[commitment.tasks[0]].run
+        message = Result(commitment.epoch, ground, promised.id, salt, run, tasks, tuple(() for _ in tasks))
+        result = seal(self._identity.device, self._network, message).data
+        await self._store.keep_result(promised.data, result)
+        return result
+
     async def resend(self, plan: Plan) -> None:
         """After a restart: send the epoch's commitments again."""
         for ground, commitment, _ in await self._store.batches(plan.epoch):
@@ -133,9 +168,12 @@ class Batches:
 
     async def kept(self, plan: Plan) -> dict[bytes, Evaluated]:
         """The results stored on this ground, by task: on another one the same task has other questions."""
+        return await self._kept_on(plan.ground)
+
+    async def _kept_on(self, ground: bytes) -> dict[bytes, Evaluated]:
         return {
             task: Evaluated(cbor.decode(result, TaskResult), cbor.decode(run, Run))
-            for task, (result, run) in (await self._store.work(plan.ground)).items()
+            for task, (result, run) in (await self._store.work(ground)).items()
         }
 
     @property

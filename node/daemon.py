@@ -171,7 +171,17 @@ def _scheduler(core: Core, identity: Identity, evaluator: Evaluator, pauses: Pau
     examiner = Examiner(core.replica, core.transcripts, evaluator, core.clock, core.bulletin)
     offer = partial(_profile, settings)
     return Scheduler(
-        identity, core.replica, core.gossiper, batches, evaluator, examiner, core.clock, core.bulletin, pauses, offer
+        identity,
+        core.replica,
+        core.gossiper,
+        batches,
+        evaluator,
+        examiner,
+        core.clock,
+        core.bulletin,
+        pauses,
+        offer,
+        earns=settings.earn,
     )
 
 

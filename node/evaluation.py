@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from eval.hub import Fetching
 from eval.job import Claimed
-from protocol.definitions import Benchmark, Model
+from protocol.definitions import Benchmark, HubFile, Model
 from protocol.failures import Failure
 from protocol.messages import Run, TaskResult
 from protocol.tasks import Task
@@ -63,6 +63,14 @@ class Evaluator(Protocol):
 
         Raises `EvaluationFailed`; can be cancelled at any time.
         """
+        ...
+
+    async def lacking(self, files: Sequence[HubFile]) -> Sequence[HubFile]:
+        """Those of these files that would have to be downloaded."""
+        ...
+
+    async def fetch(self, file: HubFile, fetching: Callable[[Fetching | None], None]) -> None:
+        """Download a file that may be needed one day. Otherwise as `prepare`."""
         ...
 
     async def prepare(self, request: Request, fetching: Callable[[Fetching | None], None]) -> None:

@@ -27,6 +27,7 @@ from node.home import Home
 from node.offload import offload
 from node.settings import MIB, Settings
 from protocol import cbor
+from protocol.definitions import HubFile
 from protocol.messages import TaskResult
 from protocol.transcripts import Transcript
 
@@ -92,6 +93,22 @@ class LlamaEvaluator:
                 await self._job(request, entry, fetching)
         except EvaluationError as error:
             log.info("not prepared", failure=error.failure.name, detail=error.detail)
+
+    async def lacking(self, files: Sequence[HubFile]) -> Sequence[HubFile]:
+        """Those that are neither packaged nor in the cache, by their names there: nothing is read."""
+        return await offload(lambda: [file for file in files if not self._resolver.has(file)])
+
+    async def fetch(self, file: HubFile, fetching: Tell) -> None:
+        """Download a file into the cache. What fails here will fail in `evaluate`, which says it."""
+        stop, downloads = threading.Event(), Downloads(fetching)
+        try:
+            work = partial(self._resolver.resolve, file, downloads, stop)
+            await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        except EvaluationError as error:
+            log.info("not fetched", failure=error.failure.name, detail=error.detail)
+        finally:
+            stop.set()
+            downloads.end()
 
     @contextmanager
     def _held(self, request: Request, entry: Entry) -> Iterator[None]:

@@ -6,7 +6,6 @@ of an epoch goes on where it was.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from itertools import zip_longest
 
 import trio
 from msgspec.structs import replace
@@ -23,14 +22,17 @@ from node.examiner import Examiner
 from node.gossip import Gossiper
 from node.identity import Identity
 from node.pauses import KEYS_ELSEWHERE, Pauses
+from node.prefetching import Prefetching
 from node.replica import Replica
 from node.timetable import Timetable
+from node.work_order import WorkQueue, in_order, taken_on
 from protocol.envelope import seal
 from protocol.messages import Claim, ClaimedTask, Profile, Run, TaskResult
 from protocol.plan import Plan
+from protocol.quota import quota
 from protocol.tasks import Task
 
-TRIES = 2
+BACK_OFFS_PER_EPOCH = 240
 CLAIM_SECONDS = 2.0
 CLAIMS_PER_EPOCH = 30
 NO_RUN = Run("none", "none", "none", 0)
@@ -43,6 +45,7 @@ class Current:
         self.request: Request | None = None
         self.progress = Progress(0, 0, 0.0)
         self.prefetching: Fetching | None = None
+        self.fetching_ahead: Fetching | None = None
         self.evaluated = 0
         self.failed = 0
         self.energy: Energy | None = None
@@ -60,8 +63,9 @@ class Current:
 
     @property
     def downloads(self) -> tuple[Fetching, ...]:
-        """What is downloaded now: for the current task, then for the one after it."""
-        return tuple(each for each in (self.progress.fetching, self.prefetching) if each is not None)
+        """What is downloaded now: for the current task, for the one after it, and for tasks that may come."""
+        each_of = (self.progress.fetching, self.prefetching, self.fetching_ahead)
+        return tuple(each for each in each_of if each is not None)
 
 
 class Scheduler:
@@ -79,6 +83,8 @@ class Scheduler:
         bulletin: Bulletin,
         pauses: Pauses,
         offer: Callable[[int], Profile],
+        *,
+        earns: bool = False,
     ) -> None:
         self._identity = identity
         self._replica = replica
@@ -90,15 +96,22 @@ class Scheduler:
         self._bulletin = bulletin
         self._pauses = pauses
         self._offer = offer
+        self._earns = earns
         self._timetable = Timetable(replica.genesis)
         self._claims = 0
         self._since = clock.now()
         self.current = Current()
+        self._prefetching = Prefetching(replica, identity.device.public, evaluator, pauses, self._fetched_ahead)
 
     async def run(self) -> None:
         """Work epoch after epoch until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.announce, max(0, self._timetable.epoch_at(self._clock.now())))
+            begun = max(0, self._timetable.epoch_at(self._clock.now()))
+            nursery.start_soon(self.announce, begun)
+            nursery.start_soon(self._prefetching.run)
+            if await self._batches.open_earlier(begun):
+                text = "Results of earlier epochs are sent that were not when this node stopped."
+                self._bulletin.tell(Level.NOTE, "OPENED_LATE", text)
             await self._clock.sleep_until(self._timetable.start(0))
             while True:
                 epoch = self._timetable.epoch_at(self._clock.now())
@@ -211,20 +224,14 @@ class Scheduler:
         self._gossiper.follow(self._gossiper.shards.of_account(plan, self._identity.account.public))
         await self._batches.resend(plan)
         committed = await self._batches.committed_tasks(plan)
-        mine = [task for task in self._mine(plan) if task.id not in committed]
+        mine = [task for task in await self._mine(plan) if task.id not in committed]
         if not mine:
             return
         done = await self._batches.kept(plan)
         with self._clock.move_on_at(self._timetable.commit_by(plan.epoch)):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._claim, plan, mine, done)
-                left = [task for task in mine if task.id not in done]
-                for task, following in zip_longest(left, left[1:]):
-                    await self._pauses.none_left()
-                    evaluated = await self._evaluate(plan, task, following)
-                    with trio.CancelScope(shield=True):  # what is not stored cannot be revealed: no commitment to it
-                        await self._batches.keep(plan, evaluated)
-                    done[task.id] = evaluated
+                await self._evaluate_all(plan, [task for task in mine if task.id not in done], done)
                 nursery.cancel_scope.cancel()
         self.current.request = None
         spoken = await self._heed_other_processes(plan)
@@ -258,17 +265,43 @@ class Scheduler:
             self._bulletin.tell(Level.WARN, "COMMITTED_BEFORE", text)
         return elsewhere.keys()
 
-    def _mine(self, plan: Plan) -> list[Task]:
-        """The tasks in which this account's result counts: those of one base together, examinations last.
+    async def _mine(self, plan: Plan) -> list[Task]:
+        """What this device takes on, in order; spare ranks only where they earn a submission that is not yet earned."""
+        state, account = self._replica.state, self._identity.account.public
+        if state.opening is None:
+            return []
+        spares = self._earns and not quota(state, account).may_register
+        mine = taken_on(plan, state.opening, account, self._identity.device.public, spares=spares)
+        models = {task.subject.model: state.models[task.subject.model].model for task in mine}
+        files = {file.sha256: file for model in models.values() for file in model.files}
+        lacking = {file.sha256 for file in await self._evaluator.lacking(tuple(files.values()))}
+        return in_order(mine, models, lacking, self._offer(plan.epoch))
 
-        What an examination asks of others takes time to arrive.
-        """
-        account = self._identity.account.public
-        models = self._replica.state.models
-        mine = [task for task in plan.tasks.values() if (task.rank(account) or 0) < task.assigned]
-        mine = [task for task in mine if account in task.ranking]
-        base = {task.id: models[task.subject.model].model.base.sha256 for task in mine}
-        return sorted(mine, key=lambda task: (bool(task.examined), base[task.id], task.subject))
+    async def _evaluate_all(self, plan: Plan, left: list[Task], done: dict[bytes, Evaluated]) -> None:
+        """Evaluate what is left, in order; what fails here comes back later, and fails for good the second time."""
+        queue = WorkQueue(left, self._replica.genesis.parameters.epoch_seconds / BACK_OFFS_PER_EPOCH)
+        while turn := queue.take():
+            if self._clock.now() < turn.not_before:
+                await self._clock.sleep_until(turn.not_before)
+            await self._pauses.none_left()
+            try:
+                evaluated = await self._evaluate(plan, turn.task, queue.following)
+            except EvaluationFailed as error:
+                self._tell_failure(turn.task, error)
+                if not queue.is_given_up(turn, error.failure, self._clock.now()):
+                    continue
+                self.current.failed += 1
+                evaluated = Evaluated(TaskResult(turn.task.id, error.failure), NO_RUN)
+            else:
+                queue.succeeded()
+            with trio.CancelScope(shield=True):  # what is not stored cannot be revealed: no commitment to it
+                await self._batches.keep(plan, evaluated)
+            done[turn.task.id] = evaluated
+
+    def _tell_failure(self, task: Task, error: EvaluationFailed) -> None:
+        state, subject = self._replica.state, task.subject
+        what = f"{state.models[subject.model].model.name} on {state.benchmarks[subject.benchmark].name}"
+        self._bulletin.tell(Level.WARN, error.failure.name, f"{what}: {error}", task=task.id)
 
     def _request(self, plan: Plan, task: Task) -> Request:
         state = self._replica.state
@@ -276,40 +309,32 @@ class Scheduler:
         return Request(task, model, benchmark, self._replica.genesis.id, plan.beacon)
 
     async def _evaluate(self, plan: Plan, task: Task, following: Task | None) -> Evaluated:
-        """Evaluate a task, and meanwhile fetch what the following one needs."""
+        """Evaluate a task, and meanwhile fetch what the following one needs. Raises `EvaluationFailed`."""
+        request, failed = self._request(plan, task), None
+        self.current.request, self.current.progress = request, Progress(0, len(task.questions), 0.0)
         async with trio.open_nursery() as nursery:
             if following:
                 nursery.start_soon(self._evaluator.prepare, self._request(plan, following), self._prefetched)
-            evaluated = await self._evaluated(self._request(plan, task))
-            nursery.cancel_scope.cancel()
-        self._prefetched(None)
-        if not task.examined or evaluated.result.failure is not None:
-            return evaluated
-        findings = await self._examiner.examine(self._request(plan, task), self._progressed)
-        return replace(evaluated, result=replace(evaluated.result, findings=findings))
-
-    async def _evaluated(self, request: Request) -> Evaluated:
-        """A task's result, or its failure."""
-        task = request.task
-        self.current.request, self.current.progress = request, Progress(0, len(task.questions), 0.0)
-        failure = None
-        for _ in range(TRIES):
             try:
                 evaluated = await self._evaluator.evaluate(request, self._progressed)
             except EvaluationFailed as error:
-                failure = error.failure
-                what = f"{request.model.name} on {request.benchmark.name}"
-                self._bulletin.tell(Level.WARN, failure.name, f"{what}: {error}", task=task.id)
-                if failure.of_model:
-                    break
-            else:
-                self.current.note(evaluated)
-                return evaluated
-        self.current.failed += 1
-        return Evaluated(TaskResult(task.id, failure), NO_RUN)
+                failed = error  # not through the nursery, which would make a group of it
+            nursery.cancel_scope.cancel()
+        self._prefetched(None)
+        if failed:
+            raise failed
+        self.current.note(evaluated)
+        if not task.examined:
+            return evaluated
+        findings = await self._examiner.examine(request, self._progressed)
+        return replace(evaluated, result=replace(evaluated.result, findings=findings))
 
     def _progressed(self, progress: Progress) -> None:
         self.current.progress = progress
+        self._bulletin.touch(Topic.STATUS)
+
+    def _fetched_ahead(self, fetching: Fetching | None) -> None:
+        self.current.fetching_ahead = fetching
         self._bulletin.touch(Topic.STATUS)
 
     def _prefetched(self, fetching: Fetching | None) -> None:

@@ -28,6 +28,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     (docs/store.md). `data`: a folder with local copies of data sets, so that these are not fetched.
     `least_free_disk` in MiB: with less than that free on the home's disk the node pauses. `bootstrap`: multiaddrs that
     end in `/p2p/` and a peer id.
+    `earn`: take spare ranks, too, while a registration costs more than the account has earned.
     `listen`: multiaddrs, `/ip4/0.0.0.0/tcp/4801` or for QUIC `/ip4/0.0.0.0/udp/4801/quic-v1`; a node dials over what it
     listens on, and others prefer TCP. `announce`: what others are told instead of `listen`, for a node behind a
     forwarded port. `relay`: relay for nodes that nobody can dial, as the bootstrap does. `mdns`: find nodes in the same
@@ -62,6 +63,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     watts_per_core: Annotated[float, Meta(gt=0, le=1000)] = WATTS_PER_CORE
     carbon_intensity: Annotated[float, Meta(ge=0, le=5000)] = GRAMS_PER_KWH
     data: str = ""
+    earn: bool = False
     first_mark_waits_for: Annotated[int, Meta(ge=0)] = 1
 
 

@@ -315,6 +315,11 @@ class Store(StoreFile):
         update = "UPDATE batches SET result = ? WHERE commitment = ? AND result IS NULL"
         await self.write(lambda: self.execute(update, (result, commitment)))
 
+    async def batch_epochs(self, first: int, end: int) -> list[int]:
+        """The epochs from `first` on and before `end` of which there are own batches."""
+        query = "SELECT DISTINCT epoch FROM batches WHERE epoch >= ? AND epoch < ? ORDER BY 1"
+        return [row[0] for row in await self.rows(query, (first, end))]
+
     async def batches(self, epoch: int) -> list[tuple[bytes, bytes, bytes | None]]:
         """(ground, commitment, result or None) of the own batches of an epoch, in order."""
         query = "SELECT ground, commitment, result FROM batches WHERE epoch = ? ORDER BY number"

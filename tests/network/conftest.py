@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from node.identity import Identity
 from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
 from node.network import Unreachable
 from node.offload import inline
-from node.pauses import Pauses
+from node.pauses import USER, Pauses
 from node.scheduler import Scheduler
 from protocol import cbor, epochs
 from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
@@ -85,6 +85,9 @@ class FixedEvaluator:
         self._seconds = seconds
         self.evaluated: list[bytes] = []
         self.prepared: list[bytes] = []
+        self.not_here: set[bytes] = set()
+        """Files that would have to be downloaded."""
+        self.fetched: list[bytes] = []
 
     async def evaluate(self, request: Request, progress: Callable[[Progress], None]) -> Evaluated:
         task = request.task
@@ -125,6 +128,16 @@ class FixedEvaluator:
             Answer(q, prompt_digest((q,)), Stop.LENGTH, (self._luck(request, q),)) for q in request.task.questions
         )
 
+    async def lacking(self, files: Sequence[HubFile]) -> Sequence[HubFile]:
+        return [file for file in files if file.sha256 in self.not_here]
+
+    async def fetch(self, file: HubFile, fetching: Callable[[Fetching | None], None]) -> None:
+        fetching(Fetching(file.path, 1, file.size))
+        await trio.sleep(self._seconds)
+        self.not_here.discard(file.sha256)
+        self.fetched.append(file.sha256)
+        fetching(None)
+
     async def prepare(self, request: Request, fetching: Callable[[Fetching | None], None]) -> None:
         self.prepared.append(request.task.id)
         fetching(Fetching(request.model.name, 1, 1000))
@@ -155,6 +168,8 @@ class Simulation:
         """How some of the nodes split the topics; set it before they start."""
         self.same_keys: Mapping[str, str] = {}
         """By node: another one whose keys it has; set it before they start."""
+        self.earning: Collection[str] = ()
+        """Nodes that want to earn a submission; set it before they start."""
         self._folder = folder
         self._writers: dict[str, LogWriter] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
@@ -231,7 +246,9 @@ class Simulation:
                 await nursery.start(core.run)
                 if evaluator:
                     nursery.start_soon(self._dial, network)
-                    self.schedulers[name] = scheduler(core, identity(self.same_keys.get(name, name)), evaluator)
+                    self.schedulers[name] = scheduler(
+                        core, identity(self.same_keys.get(name, name)), evaluator, earns=name in self.earning
+                    )
                     nursery.start_soon(self.schedulers[name].run)
                 else:
                     self._writers[name] = self._writer(core, name, waits_for)
@@ -252,7 +269,7 @@ class Simulation:
             await trio.sleep(0.5)
 
 
-def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator) -> Scheduler:
+def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator, *, earns: bool = False) -> Scheduler:
     batches = Batches(who, core.replica, core.store, core.gossiper, entropy=lambda n: sha(who.device.public)[:n])
     return Scheduler(
         who,
@@ -265,6 +282,7 @@ def scheduler(core: Core, who: Identity, evaluator: FixedEvaluator) -> Scheduler
         core.bulletin,
         Pauses(core.bulletin),
         lambda epoch: Profile(epoch, 4096, 4096, ("cpu",)),
+        earns=earns,
     )
 
 
@@ -284,6 +302,7 @@ class Kit:
     """What tests of networks are made of; a fixture, because test files cannot import each other."""
 
     FixedEvaluator = FixedEvaluator
+    USER = USER
     SKILLS = SKILLS
     sha = staticmethod(sha)
     model = staticmethod(model)

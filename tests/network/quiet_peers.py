@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 from node.bulletin import Bulletin
@@ -27,6 +28,11 @@ START = 1_800_000_000
 
 def a_log(genesis: Genesis, length: int = LENGTH, stars: int = 1, marks: int = MARKS) -> list[Envelope]:
     """Entries with some marks, some that have an effect, and many that have none."""
+    return list(_written(genesis, length, stars, marks))
+
+
+@cache
+def _written(genesis: Genesis, length: int, stars: int, marks: int) -> tuple[Envelope, ...]:
     state = ledger.begin(genesis)
     written: list[Envelope] = []
 
@@ -41,7 +47,7 @@ def a_log(genesis: Genesis, length: int = LENGTH, stars: int = 1, marks: int = M
         write(seal(LOG_KEY, genesis.id, ledger.next_mark(state, epoch, CHAIN[epoch])))
         for number in range(length // marks - 2):
             write(seal(account, genesis.id, Rating(number, genesis.models[0].id, "maths", stars)))
-    return written
+    return tuple(written)
 
 
 class Peers:

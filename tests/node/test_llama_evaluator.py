@@ -15,6 +15,7 @@ from eval.artefacts import cached_name
 from eval.benchmarks import find
 from eval.cache import Cache, NoRoom
 from eval.client import Worker
+from eval.demo.catalogue import packaged_models
 from eval.hub import Fetching
 from eval.job import Job, JobFailed
 from node.evaluation import EvaluationFailed, Request
@@ -96,6 +97,25 @@ async def test_a_prepared_task_needs_the_hub_no_more(
     assert "in use" in worker.refused[0], "a running job's files stay"
     with cache.room("large", cache.limit):
         assert [kept.name for kept in cache.files()] == [], "afterwards they go when room is needed"
+
+
+async def test_a_file_is_fetched_ahead_without_a_task(hub: HubStandIn, evaluator: LlamaEvaluator, cache: Cache) -> None:
+    hub.model("some/model").add("model.gguf", DATA, large=True)
+    file, packaged = registered().base, packaged_models()[0].base
+    assert await evaluator.lacking((file, packaged)) == [file], "what is packaged is never fetched"
+    assert not hub.asked, "to ask costs no request"
+    heard: list[Fetching | None] = []
+    await evaluator.fetch(file, heard.append)
+    assert [each.done if each else None for each in heard][-2:] == [len(DATA), None]
+    used = cache.files()
+    assert await evaluator.lacking((file, packaged)) == []
+    assert cache.files() == used, "to ask is no use that would keep it from being evicted"
+    asked = len(hub.asked)
+    await evaluator.fetch(file, heard.append)
+    assert len(hub.asked) == asked
+    missing = msgspec.structs.replace(file, path="other.gguf", sha256=bytes(32))
+    await evaluator.fetch(missing, heard.append)
+    assert await evaluator.lacking((missing,)) == [missing], "it is not told here: a task that needs it will"
 
 
 async def test_a_cancelled_download_is_left_at_once_and_resumed(
