@@ -160,22 +160,15 @@ class Replica:
             void = ledger.append(self.state, entry)
             voids.append(void)
             self.log_bytes += len(entry.data)
-            if not isinstance(message, _NOT_LOGGED):
+            if isinstance(message, Mark):
+                if entry.signer == self.state.log_key:
+                    self.void_mark = void
+                if void is None:
+                    self._marked_by(message, quiet=quiet, shown=place == newest or not quiet)
+            elif not isinstance(message, _NOT_LOGGED):
                 self._take_logged(entry, void)
-            if isinstance(message, Mark) and entry.signer == self.state.log_key:
-                self.void_mark = void
-            if isinstance(message, Result) and void is None and entry.signer in self.state.devices:
-                self.energy.note(self.state.devices[entry.signer], message)
-            if isinstance(message, Mark) and void is None:
-                self.energy.close(self.state.recent)
-                self._forget_past()
-                self.on_mark()
-                if place == newest or not quiet:
-                    self.answers.after_mark()
-                self._marked.set()
-                self._marked = trio.Event()
-                if not quiet:
-                    self._announce(message)
+                if isinstance(message, Result) and void is None and entry.signer in self.state.devices:
+                    self.energy.note(self.state.devices[entry.signer], message)
         self.overlay.settle()
         if voids:
             self._bulletin.touch(Topic.TASKS)
@@ -184,6 +177,17 @@ class Replica:
     def unlogged(self) -> Iterator[Envelope]:
         """What is held and not yet in the log."""
         return (envelope for key, envelope in self.held.items() if key not in self.logged)
+
+    def _marked_by(self, mark: Mark, *, quiet: bool, shown: bool) -> None:
+        self.energy.close(self.state.recent)
+        self._forget_past()
+        self.on_mark()
+        if shown:
+            self.answers.after_mark()
+        self._marked.set()
+        self._marked = trio.Event()
+        if not quiet:
+            self._announce(mark)
 
     def _take_logged(self, entry: Envelope, void: Rejection | None) -> None:
         """An entry of the log: held on for peers that lack it while its epoch is open, as far as there is room."""
@@ -242,12 +246,12 @@ class Replica:
         self._settled -= self._void
         self._void.clear()
         oldest = (self.marked_epoch or 0) - EPOCHS_HELD
-        for key, envelope in tuple(self.held.items()):
-            epoch = epoch_of(envelope)
-            if epoch < oldest or (epoch == TIMELESS and self._is_given_up(envelope)):
-                del self.held[key]
-                self._since.pop(key, None)
-        self.logged &= self.held.keys()
+        epochs = ((key, envelope, epoch_of(envelope)) for key, envelope in self.held.items())
+        gone = [key for key, held, epoch in epochs if epoch < oldest or (epoch == TIMELESS and self._is_given_up(held))]
+        for key in gone:
+            del self.held[key]
+            self._since.pop(key, None)
+        self.logged.intersection_update(self.held)
         self._count_all()
 
     def _count_all(self) -> None:
