@@ -52,8 +52,8 @@ Reader = Callable[[bytes, int], tuple[Any, int]]
 MALFORMED = (IndexError, UnicodeDecodeError)
 """What readers raise beside `Unfit`, where bytes end early or are no text."""
 MAX_FIELDS = 256
-MOST_AT_ONCE = 256
-"""Byte strings of one size that are read in one go."""
+MOST_AT_ONCE, LONGEST_AT_ONCE = 256, 64
+"""Byte strings, and bytes of each, that are read in one go where all have as many bytes as they may."""
 ENDLESS = (1 << 64) - 1
 
 
@@ -189,40 +189,42 @@ class _Source:
             return [*lines, f"{target} = ({', '.join(parts)},)"]
         count, values, item = f"count{number}", f"items{number}", f"item{number}"
         shortest, longest = _lengths(_only(limits, "min_length", "max_length"))
-        if (size := _fixed_size(items[0])) is not None and longest <= MOST_AT_ONCE:
-            return self._of_one_size(size, shortest, longest, target, where)
         kind, item_limits = _parted(items[0])
         of_integers = kind is int  # their range is checked for all at once
         read = _length(item, 0x00) if of_integers else self.value(items[0], item, where)
         lowest, highest = _range(item_limits) if of_integers else (0, ENDLESS)
         lines = [
-            *_length(count, 0x80),
-            *_within(count, shortest, longest, f"the items of {where} are"),
             f"{values} = []",
             f"for _ in range({count}):",
             *_indented(read),
             f"    {values}.append({item})",
         ]
         if lowest > 0:
-            lines += _refuse(f"min({values}, default={lowest}) < {lowest}", f"{where} has an item below {lowest}")
+            wrong = f"{values} and min({values}) < {lowest}"
+            lines += _refuse(wrong, f"{where} has an item below {lowest}")
         if highest < ENDLESS:
-            lines += _refuse(f"max({values}, default=0) > {highest}", f"{where} has an item above {highest}")
-        return [*lines, f"{target} = tuple({values})"]
+            wrong = f"{values} and max({values}) > {highest}"
+            lines += _refuse(wrong, f"{where} has an item above {highest}")
+        lines.append(f"{target} = tuple({values})")
+        if kind is bytes and longest <= MOST_AT_ONCE:
+            _, size = _lengths(_only(item_limits, "min_length", "max_length"))
+            lines = self._at_once(count, size, target, lines) if size <= LONGEST_AT_ONCE else lines
+        return [*_length(count, 0x80), *_within(count, shortest, longest, f"the items of {where} are"), *lines]
 
-    def _of_one_size(self, size: int, shortest: int, longest: int, target: str, where: str) -> list[str]:
-        """Lines that read byte strings of one size, all at once: every so many bytes stands the same head."""
-        count, end, head = "count", "end", _head(0x40, size)
+    def _at_once(self, count: str, size: int, target: str, otherwise: list[str]) -> list[str]:
+        """Lines that read byte strings which all have `size` bytes: every so many bytes stands the same head."""
+        head = _head(0x40, size)
         step = len(head) + size
         heads = [
-            f"data[at + {place} : {end} : {step}] != {bytes((byte,))!r} * {count}" for place, byte in enumerate(head)
+            f"data[at + {place} : end : {step}] == {bytes((byte,))!r} * {count}" for place, byte in enumerate(head)
         ]
         return [
-            *_length(count, 0x80),
-            *_within(count, shortest, longest, f"the items of {where} are"),
-            f"{end} = at + {step} * {count}",
-            *_refuse(" or ".join((f"{end} > len(data)", *heads)), f"{where} has items that do not have {size} bytes"),
-            f"{target} = {self._name(_Cutters(len(head), size))}[{count}](data, at)",
-            f"at = {end}",
+            f"end = at + {step} * {count}",
+            f"if end <= len(data) and {' and '.join(heads)}:",
+            f"    {target} = {self._name(_Cutters(len(head), size))}[{count}](data, at)",
+            "    at = end",
+            "else:",
+            *_indented(otherwise),
         ]
 
     def _name(self, thing: Any) -> str:
@@ -269,7 +271,7 @@ def _bytes(limits: Meta | None, target: str, where: str) -> list[str]:
 
 
 def _length(target: str, major: int) -> list[str]:
-    """Lines that read a number or length; the most frequent heads, of one, three and five bytes, without a call."""
+    """Lines that read a number or length; all heads but the longest without a call."""
     return [
         f"{target} = data[at]{f' - {major}' if major else ''}",
         f"if {'0 <= ' if major else ''}{target} < 24:",
@@ -277,6 +279,9 @@ def _length(target: str, major: int) -> list[str]:
         f"elif {target} == 25 and data[at + 1]:",
         f"    {target} = data[at + 1] << 8 | data[at + 2]",
         "    at += 3",
+        f"elif {target} == 24 and data[at + 1] > 23:",
+        f"    {target} = data[at + 1]",
+        "    at += 2",
         f"elif {target} == 26 and (data[at + 1] or data[at + 2]):",
         f"    {target} = int.from_bytes(data[at + 1 : at + 5], 'big')",
         "    at += 5",
