@@ -52,6 +52,7 @@ PORTIONS_AHEAD = 2
 Take = Callable[[list[Envelope]], Awaitable[None]]
 Fetched = list[tuple[Bundle, bytes]]
 Opened = list[Envelope] | InvalidTile | Rejected | RequestFailed
+Portion = trio.MemoryReceiveChannel[Opened]
 
 
 class AskTiles(Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,12 +99,15 @@ class TileRequests:
             async with open_signature_checks(self._network_id) as checks, trio.open_nursery() as nursery:
                 reader = await self._reader(peer, checkpoint, own)
                 opening = _Opening(reader, own.size, self._network_id, checks)
-                portions_in, portions = trio.open_memory_channel[_Portion](PORTIONS_AHEAD)
+                portions_in, portions = trio.open_memory_channel[Portion](PORTIONS_AHEAD)
                 wanted = list(bundles(checkpoint.size, own.size))
                 nursery.start_soon(self._fetch, peer, wanted, opening, portions_in)
                 async with portions:
                     async for portion in portions:
-                        await take(await portion.entries())
+                        async for opened in portion:
+                            if isinstance(opened, Exception):
+                                raise opened
+                            await take(opened)
 
     async def _reader(self, peer: str, checkpoint: Checkpoint, own: Frontier) -> TreeReader:
         """The tree above the bundles behind the own entries, which lead to it themselves."""
@@ -121,21 +125,27 @@ class TileRequests:
         return reader
 
     async def _fetch(
-        self, peer: str, wanted: list[Bundle], opening: "_Opening", into: "trio.MemorySendChannel[_Portion]"
+        self, peer: str, wanted: list[Bundle], opening: "_Opening", into: trio.MemorySendChannel[Portion]
     ) -> None:
-        """Several portions are opened at the same time, and handed on in order."""
+        """Several portions are on their way at the same time, and are handed on in order."""
         async with into, trio.open_nursery() as nursery:
-            while wanted:
-                portion = _Portion()
-                try:
-                    told = await self._ask(peer, [bundle.path for bundle in wanted[:BUNDLES_AT_ONCE]])
-                except (RequestFailed, Rejected) as error:
-                    portion.tell(error)
-                    wanted = []
-                else:
-                    nursery.start_soon(opening.open, list(zip(wanted, told, strict=False)), portion)
-                    wanted = wanted[len(told) :]
+            for start in range(0, len(wanted), BUNDLES_AT_ONCE):
+                portion_in, portion = trio.open_memory_channel[Opened](0)
+                nursery.start_soon(self._bring, peer, wanted[start : start + BUNDLES_AT_ONCE], opening, portion_in)
                 await into.send(portion)
+
+    async def _bring(
+        self, peer: str, wanted: list[Bundle], opening: "_Opening", into: trio.MemorySendChannel[Opened]
+    ) -> None:
+        """What one answer has no room for is asked for again. What is wrong is told: it comes in its order, too."""
+        async with into:
+            try:
+                while wanted:
+                    told = await self._ask(peer, [bundle.path for bundle in wanted])
+                    await into.send(await opening.open(list(zip(wanted, told, strict=False))))
+                    wanted = wanted[len(told) :]
+            except (RequestFailed, InvalidTile, Rejected) as error:
+                await into.send(error)
 
     async def _ask(self, peer: str, paths: Sequence[str]) -> list[bytes]:
         """The first of these, at least one; all that come are held by the peer."""
@@ -176,24 +186,6 @@ def _tiles_above(size: int, own: int) -> Iterator[Tile]:
     yield from sorted(edge | {tile for tile in tiles(size, own) if tile.level})
 
 
-class _Portion:
-    """Some entries that will be there, or what was wrong with them: errors are met in the order of the log, too."""
-
-    def __init__(self) -> None:
-        self._told: Opened | None = None
-        self._is_told = trio.Event()
-
-    def tell(self, opened: Opened) -> None:
-        self._told = opened
-        self._is_told.set()
-
-    async def entries(self) -> list[Envelope]:
-        await self._is_told.wait()
-        if isinstance(self._told, Exception):
-            raise self._told
-        return self._told or []
-
-
 @dataclass(frozen=True)
 class _Opening:
     """Opens the entries from index `start` on of a tree's bundles."""
@@ -203,24 +195,18 @@ class _Opening:
     network: bytes
     checks: SignatureChecks
 
-    async def open(self, pieces: Fetched, portion: _Portion) -> None:
-        """Those of some bundles, each of which must be the tree's."""
-        try:
-            with ungrouped():
-                portion.tell(await self._open(pieces))
-        except (InvalidTile, Rejected) as error:
-            portion.tell(error)
-
-    async def _open(self, pieces: Fetched) -> list[Envelope]:
+    async def open(self, pieces: Fetched) -> list[Envelope]:
+        """Those of some bundles, each of which must be the tree's. Raises `InvalidTile` and `Rejected`."""
         checked: dict[Bundle, int] = {}
 
         async def check(piece: Bundle, content: bytes) -> None:
             checked[piece] = await self.checks.well_signed(content, piece.width)
 
-        async with trio.open_nursery() as nursery:
-            for piece, content in pieces:
-                nursery.start_soon(check, piece, content)
-            decoded = await offload(lambda: [self._decode(piece, content) for piece, content in pieces])
+        with ungrouped():
+            async with trio.open_nursery() as nursery:
+                for piece, content in pieces:
+                    nursery.start_soon(check, piece, content)
+                decoded = await offload(lambda: [self._decode(piece, content) for piece, content in pieces])
         unchecked = [
             entry.data
             for (piece, _), entries in zip(pieces, decoded, strict=True)
