@@ -2,7 +2,9 @@
 
 Spread and distance are both measured in the same norm: the spread of a vector differs from that of another by at most
 their distance, and the distance of two by at most the sum of their distances from a third. So the distances from one
-reference mostly settle all pairs; only what they leave open is computed pair by pair.
+reference mostly settle all pairs; only what they leave open is computed pair by pair. Nor are two values further apart
+than both together from the median. So the spread is at least half the distance of a vector from itself, turned by one
+value: there each value is in two of the differences.
 """
 
 import itertools
@@ -10,10 +12,11 @@ from collections.abc import Sequence
 
 from protocol.cliques import largest_cliques
 from protocol.distances import distances, values
-from protocol.fingerprint import BYTES_PER_QUESTION, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
+from protocol.fingerprint import BYTES_PER_QUESTION, BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
 
-Row = list[tuple[int, int]]
-"""For each fingerprint: its distance from the reference, and that of the question that is furthest apart."""
+Row = tuple[list[int], list[int], int]
+"""For each fingerprint its distance from the reference; that of the question that is furthest apart; and how large the
+reference's spread is at least."""
 
 
 class Agreement:
@@ -27,19 +30,26 @@ class Agreement:
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
 
+    def is_unanimous(self) -> bool:
+        """Whether all agree pairwise, as far as the distances from the first can tell."""
+        if not self._fingerprints:
+            return False
+        totals, worst, spread = self._row(0)
+        return self._all_within(totals, worst, spread) or self._all_within(totals, worst, self._spread(0))
+
     def largest(self, count: int) -> tuple[int, ...]:
         """The largest set of the first `count` that agree pairwise.
 
         Ties: least total distance, then canonical order. A set of one agrees with itself only if it has entropy.
         """
         for reference in range(count):
-            row = self._row(reference)
+            totals = self._row(reference)[0][:count]
             bound = self._tolerance * self._spread(reference)
-            near = [index for index in range(count) if 1000 * row[index][0] <= bound]
-            if 2 * len(near) <= count or not self._surely_agree(reference, near):
-                continue
-            if all(self._surely_apart(reference, near, index) for index in range(count) if index not in near):
-                return tuple(near)  # everybody else agrees with none of these, and is in the minority
+            near = [index for index, total in enumerate(totals) if 1000 * total <= bound]
+            if 2 * len(near) > count and self._surely_agree(reference, near):
+                others = [total for total in totals if 1000 * total > bound]
+                if not others or self._surely_apart(reference, near, min(others)):
+                    return tuple(near)  # everybody else agrees with none of these, and is in the minority
         return self._searched(count)
 
     def joining(self, indexes: Sequence[int], members: Sequence[int]) -> list[int]:
@@ -54,15 +64,15 @@ class Agreement:
             if reference in self._rows:
                 if self._surely_agree(reference, [*members, index]):
                     return True
-                if self._surely_apart(reference, members, index):
+                if self._surely_apart(reference, members, self._row(reference)[0][index]):
                     return False
         return all(self.agree(index, member) for member in members)
 
     def agree(self, first: int, second: int) -> bool:
         """Two of them, by the definition."""
         smaller = min(self._spread(first), self._spread(second))
-        total, worst = self._row(first)[second]
-        return self._questions > 0 and self._within(total, worst, smaller)
+        totals, worst, _ = self._row(first)
+        return self._questions > 0 and self._within(totals[second], worst[second], smaller)
 
     def _within(self, total: int, worst: int, smaller: int) -> bool:
         allowed = self._tolerance * smaller
@@ -70,16 +80,20 @@ class Agreement:
 
     def _surely_agree(self, reference: int, group: Sequence[int]) -> bool:
         """All pairs of the group agree, as far as the distances from the reference can tell."""
-        row = self._rows[reference]
-        totals = sorted(row[index][0] for index in group)
-        worst = sorted(row[index][1] for index in group)
-        return self._within(sum(totals[-2:]), sum(worst[-2:]), self._spread(reference) - totals[-1])
+        totals, worst, _ = self._rows[reference]
+        chosen = [totals[index] for index in group], [worst[index] for index in group]
+        return self._all_within(*chosen, self._spread(reference))
 
-    def _surely_apart(self, reference: int, group: Sequence[int], index: int) -> bool:
-        """One agrees with none of the group, as far as the distances from the reference can tell."""
-        row = self._rows[reference]
-        reach = max(row[member][0] for member in group)
-        return 1000 * (row[index][0] - reach) > self._tolerance * (self._spread(reference) + reach)
+    def _all_within(self, totals: list[int], worst: list[int], spread: int) -> bool:
+        """All pairs agree whose distances from one vector are these; `spread`: what it has at least."""
+        furthest = sorted(totals)[-2:]
+        return self._within(sum(furthest), sum(sorted(worst)[-2:]), spread - furthest[-1])
+
+    def _surely_apart(self, reference: int, group: Sequence[int], distance: int) -> bool:
+        """Who is so far or further from the reference agrees with none of the group, as far as that can tell."""
+        totals = self._rows[reference][0]
+        reach = max([totals[member] for member in group])
+        return 1000 * (distance - reach) > self._tolerance * (self._spread(reference) + reach)
 
     def _searched(self, count: int) -> tuple[int, ...]:
         joined = [0] * count
@@ -92,11 +106,15 @@ class Agreement:
         return next(((index,) for index in range(count) if self.agree(index, index)), ())
 
     def _total(self, members: tuple[int, ...]) -> int:
-        return sum(self._row(i)[j][0] for i, j in itertools.combinations(members, 2))
+        return sum(self._row(i)[0][j] for i, j in itertools.combinations(members, 2))
 
     def _row(self, reference: int) -> Row:
         if reference not in self._rows:
-            self._rows[reference] = distances(self._fingerprints[reference], self._fingerprints)
+            fingerprint = self._fingerprints[reference]
+            turned = fingerprint[BYTES_PER_VALUE:] + fingerprint[:BYTES_PER_VALUE]
+            totals, worst = distances(fingerprint, [*self._fingerprints, turned])
+            worst.pop()
+            self._rows[reference] = totals, worst, -(-totals.pop() // 2)
         return self._rows[reference]
 
     def _spread(self, index: int) -> int:

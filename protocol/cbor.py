@@ -25,6 +25,8 @@ T = TypeVar("T")
 Writer = Callable[[Any], bytes]
 
 MAX_DEPTH = 16
+FEW = 10
+"""Items of an array for whose writers it does not pay to ask whether they are the same."""
 UNSIGNED, NEGATIVE, BYTES, TEXT, ARRAY, MAP, TAGGED, SIMPLE = range(0, 256, 32)
 """First byte of each major type's shortest head."""
 
@@ -142,8 +144,7 @@ def _write_text(value: str) -> bytes:
 
 
 def _write_array(items: tuple[Any, ...] | list[Any]) -> bytes:
-    types = set(map(type, items))
-    if len(types) == 1:
+    if len(items) > FEW and len(types := set(map(type, items))) == 1:
         return head(ARRAY, len(items)) + b"".join(map(_writer(types.pop()), items))
     return head(ARRAY, len(items)) + b"".join([_writer(type(item))(item) for item in items])
 
@@ -170,13 +171,9 @@ def _struct_writer(struct: type[msgspec.Struct]) -> Writer:
     heads = tuple(head(MAP, count) for count in range(len(names) + 1))
 
     def write(value: msgspec.Struct) -> bytes:
-        parts = [b""]
-        for key, item in zip(keys, fields(value), strict=True):
-            if item is not None:
-                parts.append(key)
-                parts.append(_writer(type(item))(item))
-        parts[0] = heads[len(parts) // 2]
-        return b"".join(parts)
+        pairs = zip(keys, fields(value), strict=True)
+        parts = [key + _writer(type(item))(item) for key, item in pairs if item is not None]
+        return heads[len(parts)] + b"".join(parts)
 
     return write
 

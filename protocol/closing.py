@@ -3,9 +3,9 @@
 Credit, quota, set-backs and turns read final verdicts only, and a final verdict is never computed again.
 """
 
-import struct
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -15,9 +15,9 @@ from protocol.gathering import Gathering
 from protocol.hashing import digest
 from protocol.lifecycle import Event, TaskState, follow
 from protocol.plan import derive
-from protocol.standings import Standing, Work, differ, pack
+from protocol.standings import Standing, Work, differ, pack, packed
 from protocol.state import WINDOW, Final, State
-from protocol.tasks import Purpose, Task, Turn
+from protocol.tasks import NEVER, Purpose, Task, Turn
 
 CLOSES_KEPT = 2
 FAILURES_UNTIL_DORMANT = 3
@@ -103,18 +103,19 @@ def _close(state: State, where: Gathering) -> set[bytes]:
     counted: set[bytes] = set()
     reward = _Reward()
     for task in where.plan.tasks.values():
-        said = where.statements.get(task.id, {})
+        said = where.statements[task.id]
         verdict = decide(task, said, state.parameters.dispersion)
         final = _final(state, task, verdict, said)
         finals.append(final)
         counted.update(verdict.counted)
         entries.append(_entry(final, verdict))
         if task.purpose is Purpose.REGULAR:
-            state.standings.setdefault(task.subject, Standing()).newest = final.state
+            _standing(state, task).newest = final.state
             _take_turn(state, task, final, leaderless=where.plan.leaderless)
         if final.state is TaskState.DONE:
             _score(state, task, verdict, final)
-            _put_on_record(state, task, verdict, said)
+            if task.examined:
+                _put_on_record(state, task, verdict, said)
             reward.add(verdict, _credit(state, task))
     reward.pay(state)
     state.history = digest("peerboard/history/1", state.history, where.plan.epoch, tuple(entries))
@@ -134,7 +135,7 @@ def _entry(final: Final, verdict: Verdict) -> tuple[object, ...]:
         b"".join(final.counted),
         b"".join(final.agreeing),
         b"".join(verdict.earning),
-        struct.pack(f">{len(verdict.medians)}H", *verdict.medians),
+        packed("H", verdict.medians),
         final.transcripts,
     )
 
@@ -143,7 +144,8 @@ def _final(state: State, task: Task, verdict: Verdict, said: Mapping[bytes, Stat
     opened = follow(None, Event.OPENED if task.assigned else Event.OPENED_SHORT)
     reached = opened
     if task.assigned:
-        reached = follow(follow(opened, Event.COMMITTED) if is_running(task, said) else opened, verdict.event)
+        running = bool(verdict.counted) or is_running(task, said)
+        reached = follow(follow(opened, Event.COMMITTED) if running else opened, verdict.event)
     return Final(
         task=task.id,
         subject=task.subject,
@@ -163,7 +165,7 @@ def _final(state: State, task: Task, verdict: Verdict, said: Mapping[bytes, Stat
 
 
 def _transcripts(verdict: Verdict, said: Mapping[bytes, Statements]) -> bytes:
-    return b"".join(said[account].results[0].result.transcript or b"" for account in verdict.agreeing)
+    return b"".join([said[account].results[0].result.transcript or b"" for account in verdict.agreeing])
 
 
 def _take_turn(state: State, task: Task, final: Final, *, leaderless: bool) -> None:
@@ -173,10 +175,10 @@ def _take_turn(state: State, task: Task, final: Final, *, leaderless: bool) -> N
     neither brings the smaller quorum back nor keeps the subject before all others. What is WAITING spends none, nor
     what expires in a leaderless epoch.
     """
-    turn = state.turns.get(task.subject, Turn())
+    turn = state.turns.get(task.subject, NEVER)
     match final.state:
         case TaskState.DONE:
-            turn = Turn(asked=state.marks)
+            turn = _asked_at(state.marks)
         case TaskState.DISPUTED if turn.disputes + 1 < DISPUTES_UNTIL_ORDINARY:
             quorum = state.parameters.quorum + turn.disputes + 1
             turn = Turn(state.marks, due_again=True, quorum=quorum, disputes=turn.disputes + 1)
@@ -197,6 +199,16 @@ def _take_turn(state: State, task: Task, final: Final, *, leaderless: bool) -> N
     state.turns[task.subject] = turn
 
 
+_asked_at = lru_cache(maxsize=8)(Turn)
+"""Nearly all subjects of an epoch have the same turn, which is then written and hashed once."""
+
+
+def _standing(state: State, task: Task) -> Standing:
+    if (standing := state.standings.get(task.subject)) is None:
+        standing = state.standings[task.subject] = Standing()
+    return standing
+
+
 def work_of(task: Task, verdict: Verdict) -> Work:
     """What a DONE verdict adds to the standing of its subject."""
     return pack(task.id, task.epoch, task.questions, verdict.medians, verdict.firm, verdict.agreeing)
@@ -204,7 +216,7 @@ def work_of(task: Task, verdict: Verdict) -> Work:
 
 def _score(state: State, task: Task, verdict: Verdict, final: Final) -> None:
     """The outcomes enter the scores; if they contradict the task that was examined, that one's leave them."""
-    standing = state.standings.setdefault(task.subject, Standing())
+    standing = _standing(state, task)
     work = work_of(task, verdict)
     earlier = reversed(standing.works) if task.looks_at else ()
     looked_at = next((old for old in earlier if old.task == task.looks_at), None)

@@ -13,7 +13,8 @@ All of it depends on the *set* of statements only: no order, no duplicates, no c
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import add
 
 from msgspec import Struct
@@ -23,7 +24,7 @@ from protocol.audits import Finding, is_well_formed
 from protocol.failures import Failure
 from protocol.fingerprint import BYTES_PER_QUESTION
 from protocol.lifecycle import Event
-from protocol.messages import SEEN_BYTES, TaskResult
+from protocol.messages import SEEN_BYTES, TaskResult, questions_digest
 from protocol.tasks import Task
 from protocol.transcripts import Stop
 
@@ -77,52 +78,52 @@ class Verdict(Struct, frozen=True, gc=False):
     firm: tuple[int, ...] = ()
 
 
-class _Paper(Struct, frozen=True, gc=False):
-    """A valid result of one rank. Of a failure, the last three are empty."""
+Papers = Mapping[bytes, Revealed]
+"""The valid result of each account that has one, in the order of ranks."""
 
-    rank: int
-    account: bytes
-    commitment: bytes
-    saw: tuple[bytes, ...]
-    failure: Failure | None
-    outcomes: tuple[int, ...]
-    near_ties: bytes
-    fingerprint: bytes
+
+class _Answers(Struct, frozen=True, gc=False):
+    """Those of the papers that say no failure, in the order of ranks; the first `assigned` are of assigned ranks."""
+
+    assigned: int
+    accounts: tuple[bytes, ...]
+    outcomes: list[tuple[int, ...]]
+    near_ties: list[bytes]
+
+
+class _Found(Struct, frozen=True, gc=False):
+    """What rule 3 finds, as places in the answers: the agreeing, and the spares that agree with them.
+
+    `apart`: how far the agreeing's sums of outcomes over the firm questions lie apart. The rest as in `Verdict`; where
+    nobody agrees there is none of it.
+    """
+
+    agreeing: Sequence[int]
+    spares: Sequence[int] = ()
+    medians: tuple[int, ...] = ()
+    firm: tuple[int, ...] = ()
+    total: int = 0
+    apart: int = 0
 
 
 def decide(task: Task, statements: Mapping[bytes, Statements], dispersion: int) -> Verdict:
     """The verdict on a task from what each account said; `dispersion` per mille (a network parameter)."""
     papers = _valid(task, statements)
     witnessed = _witnessed(task, papers)
-    counted = [paper for paper in witnessed if paper.rank < task.assigned]
-    valid_accounts, counted_accounts = _accounts(papers), _accounts(counted)
+    counted = tuple([account for account in task.ranking[: task.assigned] if account in witnessed])
+    valid = tuple(papers)
     if len(counted) < task.quorum or not task.assigned:
-        return Verdict(Event.CLOSED_SHORT, valid_accounts, counted_accounts)
-    if failure := _common_failure(counted):
-        return Verdict(Event.CLOSED_FAILED, valid_accounts, counted_accounts, failure=failure)
-    evaluated = [paper for paper in witnessed if paper.failure is None]
-    fingerprints = Agreement([paper.fingerprint for paper in evaluated], task.tolerance)
-    largest = fingerprints.largest(sum(paper.rank < task.assigned for paper in evaluated))
-    agreeing = _followers(task, [evaluated[index] for index in largest])
+        return Verdict(Event.CLOSED_SHORT, valid, counted)
+    if failure := _common_failure([witnessed[account].result.failure for account in counted]):
+        return Verdict(Event.CLOSED_FAILED, valid, counted, failure=failure)
+    answers, fingerprints = _answers(task, witnessed, counted)
+    found = _unanimous(answers, fingerprints) or _majority(task, answers, fingerprints)
+    agreeing = tuple([answers.accounts[place] for place in found.agreeing])
     enough = len(agreeing) >= task.quorum and 2 * len(agreeing) > len(counted)
-    firm = _firm_questions(task, agreeing)
-    if not enough or not _close_together(firm, agreeing, dispersion):
-        return Verdict(Event.CLOSED_SPLIT, valid_accounts, counted_accounts, _accounts(agreeing))
-    medians = _medians(agreeing)
-    members = [index for index in largest if evaluated[index] in agreeing]
-    beside = [index for index, paper in enumerate(evaluated) if paper.rank >= task.assigned]
-    joining = [evaluated[index] for index in fingerprints.joining(beside, members)]
-    spares = [paper for paper in joining if _follows(task, paper, medians, firm)]
-    return Verdict(
-        Event.CLOSED_DONE,
-        valid_accounts,
-        counted_accounts,
-        _accounts(agreeing),
-        _accounts([*agreeing, *spares]),
-        medians,
-        lower_median(sum(paper.outcomes) for paper in agreeing),
-        firm=tuple(firm),
-    )
+    if not enough or found.apart > dispersion * len(found.firm):
+        return Verdict(Event.CLOSED_SPLIT, valid, counted, agreeing)
+    earning = agreeing + tuple([answers.accounts[place] for place in found.spares])
+    return Verdict(Event.CLOSED_DONE, valid, counted, agreeing, earning, found.medians, found.total, None, found.firm)
 
 
 def is_running(task: Task, statements: Mapping[bytes, Statements]) -> bool:
@@ -151,22 +152,44 @@ def lower_median(values: Iterable[int]) -> int:
 
 def is_consistent(task: Task, result: TaskResult) -> bool:
     """Rule 1's last part: a typed failure alone, or the right questions with counts that fit together."""
+    return _fits(task, _shape(task.questions), result)
+
+
+class _Shape(Struct, frozen=True, gc=False):
+    """What a result for certain questions looks like: their digest, their number, how many bytes the fingerprint has.
+
+    `no_ties`: the near ties where there are none; `padding`: the bits of the last byte that stand for no question.
+    """
+
+    digest: bytes
+    count: int
+    fingerprint: int
+    no_ties: bytes
+    padding: int
+
+
+@lru_cache(maxsize=256)  # all tasks of a benchmark and depth ask the same
+def _shape(questions: tuple[int, ...]) -> _Shape:
+    count = len(questions)
+    digest = questions_digest(questions)
+    return _Shape(digest, count, count * BYTES_PER_QUESTION, bytes(-(-count // 8)), (1 << -count % 8) - 1)
+
+
+def _fits(task: Task, shape: _Shape, result: TaskResult) -> bool:
     outcomes, margins, near_ties, fingerprint = result.outcomes, result.margins, result.near_ties, result.fingerprint
     if result.failure is not None:
         said = (result.questions, outcomes, result.total, margins, near_ties, fingerprint, result.stops)
         return said == (None,) * len(said) and result.findings is None
     if outcomes is None or margins is None or near_ties is None or fingerprint is None or result.transcript is None:
         return False
-    count = len(task.questions)
-    padding = -count % 8
+    count, no_ties = shape.count, shape.no_ties
     return (
-        result.questions == task.questions_digest
+        result.questions == shape.digest
         and len(outcomes) == count
         and sum(outcomes) == result.total
         and len(margins) == count
-        and len(near_ties) * 8 == count + padding
-        and (near_ties[-1] & ((1 << padding) - 1)) == 0
-        and len(fingerprint) == count * BYTES_PER_QUESTION
+        and (near_ties == no_ties or (len(near_ties) == len(no_ties) and not near_ties[-1] & shape.padding))
+        and len(fingerprint) == shape.fingerprint
         and (result.stops is None or (len(result.stops) == count and max(result.stops, default=0) <= LAST_STOP))
         and (result.findings is None or _fit(task, result.findings))
     )
@@ -178,9 +201,10 @@ def _fit(task: Task, findings: tuple[Finding, ...]) -> bool:
     return 0 < len(findings) == len(task.examined) and all(is_well_formed(each, questions) for each in findings)
 
 
-def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:
-    papers = []
-    for rank, account in enumerate(task.ranking):
+def _valid(task: Task, statements: Mapping[bytes, Statements]) -> Papers:
+    papers = {}
+    shape = _shape(task.questions)
+    for account in task.ranking:
         said = statements.get(account)
         if said is None or len(said.commitments) != 1 or not said.results:
             continue
@@ -188,83 +212,116 @@ def _valid(task: Task, statements: Mapping[bytes, Statements]) -> list[_Paper]:
             continue
         (committed,), revealed = said.commitments, said.results[0]
         opens = revealed.commitment == committed.id and revealed.digest == committed.digest
-        result = revealed.result
-        if opens and is_consistent(task, result):
-            evaluated = result.outcomes or (), result.near_ties or b"", result.fingerprint or b""
-            papers.append(_Paper(rank, account, committed.id, revealed.saw, result.failure, *evaluated))
+        if opens and _fits(task, shape, revealed.result):
+            papers[account] = revealed
     return papers
 
 
-def _witnessed(task: Task, papers: list[_Paper]) -> list[_Paper]:
+def _witnessed(task: Task, papers: Papers) -> Papers:
     """Those whose commitment at least K-1 others say they saw (rule 2)."""
-    starts = [b""] * len(task.ranking)
-    for paper in papers:
-        starts[paper.rank] = paper.commitment[:SEEN_BYTES]
+    starts = [papers[account].commitment[:SEEN_BYTES] if account in papers else b"" for account in task.ranking]
     everything = tuple(starts)
-    witnesses = [[paper.saw for paper in papers].count(everything)] * len(starts)
-    for paper in papers:
-        if paper.saw != everything:
-            seen = [saw == start for saw, start in zip(paper.saw, starts, strict=False)]
+    saw_all = [revealed.saw for revealed in papers.values()].count(everything)
+    if saw_all == len(papers):
+        return papers if saw_all >= task.quorum else {}
+    witnesses = [saw_all] * len(starts)
+    for rank, account in enumerate(task.ranking):
+        if account not in papers:
+            continue
+        saw = papers[account].saw
+        if saw != everything:
+            seen = [saw == start for saw, start in zip(saw, starts, strict=False)]
             witnesses[: len(seen)] = map(add, witnesses, seen)
-        witnesses[paper.rank] -= paper.rank < len(paper.saw) and paper.saw[paper.rank] == starts[paper.rank]
-    return [paper for paper in papers if witnesses[paper.rank] >= task.quorum - 1]
+        witnesses[rank] -= rank < len(saw) and saw[rank] == starts[rank]
+    enough = {account for account, count in zip(task.ranking, witnesses, strict=True) if count >= task.quorum - 1}
+    return {account: revealed for account, revealed in papers.items() if account in enough}
 
 
-def _common_failure(counted: list[_Paper]) -> Failure | None:
-    failures = [paper.failure for paper in counted if paper.failure is not None]
-    if not failures:
+def _common_failure(said: list[Failure | None]) -> Failure | None:
+    """The failure of the model that most of the counted results name."""
+    if said.count(None) == len(said):
         return None
     for failure in Failure:
-        if failure.of_model and 2 * failures.count(failure) > len(counted):
+        if failure.of_model and 2 * said.count(failure) > len(said):
             return failure
     return None
 
 
-def _followers(task: Task, together: list[_Paper]) -> list[_Paper]:
-    """Those whose outcomes do not differ too often from the set's medians (rule 3)."""
-    if len({paper.outcomes for paper in together}) <= 1:
-        return together
-    medians, firm = _medians(together), _firm_questions(task, together)
-    return [paper for paper in together if _follows(task, paper, medians, firm)]
+def _answers(task: Task, witnessed: Papers, counted: tuple[bytes, ...]) -> tuple[_Answers, Agreement]:
+    results = {account: revealed.result for account, revealed in witnessed.items() if revealed.result.failure is None}
+    assigned = len(counted)
+    if len(results) < len(witnessed):
+        assigned = sum(account in results for account in counted)
+    answers = _Answers(
+        assigned,
+        tuple(results),
+        [result.outcomes or () for result in results.values()],
+        [result.near_ties or b"" for result in results.values()],
+    )
+    return answers, Agreement([result.fingerprint or b"" for result in results.values()], task.tolerance)
 
 
-def _follows(task: Task, paper: _Paper, medians: tuple[int, ...], firm: list[int]) -> bool:
-    if paper.outcomes == medians:
+def _unanimous(answers: _Answers, fingerprints: Agreement) -> _Found | None:
+    """What `_majority` finds where everybody says the same and all fingerprints agree; None elsewhere.
+
+    Most tasks are like this, and nothing has to be searched for. A property test holds the two together.
+    """
+    outcomes, near_ties, assigned = answers.outcomes, answers.near_ties, answers.assigned
+    if not assigned or outcomes.count(outcomes[0]) < len(outcomes) or any(map(any, set(near_ties))):
+        return None
+    if not fingerprints.is_unanimous():
+        return None
+    everybody, medians = range(len(outcomes)), outcomes[0]
+    return _Found(everybody[:assigned], everybody[assigned:], medians, tuple(range(len(medians))), sum(medians))
+
+
+def _majority(task: Task, answers: _Answers, fingerprints: Agreement) -> _Found:
+    """Rule 3, and the spares who would be among the agreeing if they counted."""
+    agreeing: Sequence[int] = fingerprints.largest(answers.assigned)
+    if not agreeing:
+        return _Found(())
+    medians, firm = _medians(answers, agreeing), _firm_questions(answers, agreeing)
+    followers = [place for place in agreeing if _follows(task, answers.outcomes[place], medians, firm)]
+    if not followers:
+        return _Found(())
+    if len(followers) < len(agreeing):
+        agreeing = followers
+        medians, firm = _medians(answers, agreeing), _firm_questions(answers, agreeing)
+    joining = fingerprints.joining(range(answers.assigned, len(answers.outcomes)), agreeing)
+    spares = [place for place in joining if _follows(task, answers.outcomes[place], medians, firm)]
+    outcomes = [answers.outcomes[place] for place in agreeing]
+    sums = [sum([said[question] for question in firm]) for said in set(outcomes)]
+    total = lower_median(map(sum, outcomes))
+    return _Found(agreeing, spares, medians, firm, total, max(sums) - min(sums))
+
+
+def _follows(task: Task, outcomes: tuple[int, ...], medians: tuple[int, ...], firm: tuple[int, ...]) -> bool:
+    """Whether outcomes do not differ too often from the set's medians."""
+    if outcomes == medians:
         return True
-    apart = sum(1 for q in firm if abs(paper.outcomes[q] - medians[q]) > task.outcome_tolerance)
+    apart = sum(1 for q in firm if abs(outcomes[q] - medians[q]) > task.outcome_tolerance)
     return 10 * apart <= max(10, len(firm))
 
 
-def _firm_questions(task: Task, papers: list[_Paper]) -> list[int]:
-    """The questions that most of the set do not mark near tie."""
-    marked = [paper.near_ties for paper in papers if any(paper.near_ties)]
+def _firm_questions(answers: _Answers, places: Sequence[int]) -> tuple[int, ...]:
+    """The questions that most of these do not mark near tie."""
+    marked = [answers.near_ties[place] for place in places if any(answers.near_ties[place])]
+    questions = range(len(answers.outcomes[0]))
     if not marked:
-        return list(range(len(task.questions)))
-    return [
+        return tuple(questions)
+    return tuple(
         question
-        for question in range(len(task.questions))
-        if 2 * sum(bits[question // 8] >> (7 - question % 8) & 1 for bits in marked) < len(papers)
-    ]
+        for question in questions
+        if 2 * sum(bits[question // 8] >> (7 - question % 8) & 1 for bits in marked) < len(places)
+    )
 
 
-def _medians(papers: list[_Paper]) -> tuple[int, ...]:
-    if len({paper.outcomes for paper in papers}) == 1:
-        return papers[0].outcomes
-    middle = (len(papers) - 1) // 2
-    return tuple(sorted(values)[middle] for values in zip(*(paper.outcomes for paper in papers), strict=True))
-
-
-def _close_together(firm: list[int], agreeing: list[_Paper], dispersion: int) -> bool:
-    different = {paper.outcomes for paper in agreeing}
-    if len(different) == 1:
-        return True
-    sums = [sum(outcomes[question] for question in firm) for outcomes in different]
-    return max(sums) - min(sums) <= dispersion * len(firm)
-
-
-def _accounts(papers: Iterable[_Paper]) -> tuple[bytes, ...]:
-    """In the order of ranks, in which papers always come."""
-    return tuple([paper.account for paper in papers])
+def _medians(answers: _Answers, places: Sequence[int]) -> tuple[int, ...]:
+    outcomes = [answers.outcomes[place] for place in places]
+    if outcomes.count(outcomes[0]) == len(outcomes):
+        return outcomes[0]
+    middle = (len(outcomes) - 1) // 2
+    return tuple(sorted(values)[middle] for values in zip(*outcomes, strict=True))
 
 
 def merge(parts: Iterable[Mapping[bytes, Statements]]) -> dict[bytes, Statements]:

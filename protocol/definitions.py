@@ -6,6 +6,7 @@ salted hash.
 """
 
 import enum
+from functools import cached_property
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -117,7 +118,7 @@ class Card(Struct, frozen=True, forbid_unknown_fields=True):
     cutoff: Month | None = None
 
 
-class Model(Struct, frozen=True, forbid_unknown_fields=True):
+class Model(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """A GGUF file, or a base with adapters. `quantisation` is the file's weight type: F32, F16, BF16, Q8_0, ...
 
     `parents`: ids of the models that it descends from. `text`: digest of a text document (see `texts`).
@@ -155,7 +156,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
             parts.append(_place(adapter.file) + _strength(adapter))
         return " + ".join(parts)
 
-    @property
+    @cached_property
     def total_bytes(self) -> int:
         """Size of all files together."""
         return self.base.size + sum([file.size for adapter in self.adapters for file in adapter.files])

@@ -1,9 +1,10 @@
 """How far fingerprints lie apart: exactly what `fingerprint` defines, for all of them at once.
 
 Python computes with integers of thousands of bits as quickly as with short ones. So the values of several fingerprints
-are read as one integer, three bytes a value as they are encoded. Every second value is blanked, so that each of the
-others has a lane of six bytes to itself, and one subtraction takes all of these from their counterparts; then the
-values that were blanked.
+are read as one integer, three bytes a value as they are encoded, and one subtraction takes all of them from their
+counterparts. It needs a bit of each lane to guard it: the highest bit of a value, which no log-probability above
+-32,768 has. Where one has it, every second value is blanked, so that each of the others has a lane of six bytes to
+itself; then the values that were blanked.
 """
 
 import struct
@@ -19,46 +20,62 @@ LANES_PER_QUESTION = VALUES_PER_QUESTION // 2
 
 
 class _Lanes:
-    """The constants for so many questions' lanes."""
+    """The constants for so many lanes of so many bits."""
 
-    def __init__(self, questions: int) -> None:
-        every = (1 << LANE_BITS * LANES_PER_QUESTION * questions) // ((1 << LANE_BITS) - 1)
-        self.ones = every
-        self.values = every * ((1 << VALUE_BITS) - 1)
-        self.guards = every << LANE_BITS - 1
+    def __init__(self, lanes: int, bits: int) -> None:
+        self.ones = (1 << bits * lanes) // ((1 << bits) - 1)
+        self.values = self.ones * ((1 << VALUE_BITS) - 1)
+        self.guards = self.ones << bits - 1
         self.below_guards = self.guards - self.ones
-        self.size = BYTES_PER_QUESTION * questions
-        self.sums = struct.Struct(">" + f"{BYTES_PER_QUESTION - 4}xI" * questions)
+        self.guard = bits - 1
 
     def apart(self, first: int, second: int) -> int:
-        """The absolute difference in each lane.
+        """The absolute difference in each lane, where neither has its guard.
 
-        A lane keeps its guard where the first is not less. Else it has borrowed the guard: its other bits are the two's
-        complement of the difference.
+        A lane keeps the guard that it is lent where the first is not less. Else it has borrowed the guard: its other
+        bits are the two's complement of the difference.
         """
         difference = (first | self.guards) - second
         kept = difference & self.guards
-        borrowed = self.below_guards ^ (kept - (kept >> LANE_BITS - 1))
+        borrowed = self.below_guards ^ (kept - (kept >> self.guard))
         return (difference ^ kept ^ borrowed) + (borrowed & self.ones)
 
 
-def distances(reference: bytes, fingerprints: Sequence[bytes]) -> list[tuple[int, int]]:
+class _Layout:
+    """Where so many questions lie in an integer: with a lane for each value, and with one for every second value."""
+
+    def __init__(self, questions: int) -> None:
+        self.narrow = _Lanes(VALUES_PER_QUESTION * questions, VALUE_BITS)
+        self.wide = _Lanes(LANES_PER_QUESTION * questions, LANE_BITS)
+        self.size = BYTES_PER_QUESTION * questions
+        self.sums = struct.Struct(">" + f"{BYTES_PER_QUESTION - 4}xI" * questions)
+
+    def gaps(self, first: int, second: int) -> int:
+        """In each wide lane the sum of two values' absolute differences."""
+        values = self.wide.values
+        if (first | second) & self.narrow.guards:
+            return self.wide.apart(first & values, second & values) + self.wide.apart(
+                first >> VALUE_BITS & values, second >> VALUE_BITS & values
+            )
+        gaps = self.narrow.apart(first, second)
+        return (gaps & values) + (gaps >> VALUE_BITS & values)
+
+
+def distances(reference: bytes, fingerprints: Sequence[bytes]) -> tuple[list[int], list[int]]:
     """From one fingerprint to each of several of its length (as they are encoded): in all, and the worst question's."""
     each = len(reference) // BYTES_PER_QUESTION
     if not each:
-        return [(0, 0)] * len(fingerprints)
-    lanes = _lanes(each * len(fingerprints))
+        return [0] * len(fingerprints), [0] * len(fingerprints)
+    layout = _layout(each * len(fingerprints))
     ours = int.from_bytes(reference * len(fingerprints), "big")
-    theirs = int.from_bytes(b"".join(fingerprints), "big")
-    gaps = lanes.apart(ours & lanes.values, theirs & lanes.values)
-    gaps += lanes.apart(ours >> VALUE_BITS & lanes.values, theirs >> VALUE_BITS & lanes.values)
+    gaps = layout.gaps(ours, int.from_bytes(b"".join(fingerprints), "big"))
     added = 1
     while added < LANES_PER_QUESTION:  # pairs, then pairs of pairs, until a question's last lane has the sum of all
         gaps += gaps >> added * LANE_BITS
         added *= 2
-    questions = lanes.sums.unpack(gaps.to_bytes(lanes.size, "big"))
-    parts = [questions[start : start + each] for start in range(0, len(questions), each)]
-    return list(zip(map(sum, parts), map(max, parts), strict=True))
+    questions = iter(layout.sums.unpack(gaps.to_bytes(layout.size, "big")))
+    parts = list(zip(*[questions] * each, strict=True))
+    return list(map(sum, parts)), list(map(max, parts))
 
 
 def values(fingerprint: bytes) -> tuple[int, ...]:
@@ -69,4 +86,4 @@ def values(fingerprint: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{len(wide) // 4}I", wide)
 
 
-_lanes = lru_cache(maxsize=64)(_Lanes)
+_layout = lru_cache(maxsize=64)(_Layout)

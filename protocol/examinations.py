@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from protocol import pools
 from protocol.audits import Examined
 from protocol.envelope import Envelope
-from protocol.hashing import DIGEST_BYTES, as_number, digest
+from protocol.hashing import DIGEST, DIGEST_BYTES, around, as_number, continued
 from protocol.lifecycle import TaskState
 from protocol.messages import Appeal
 from protocol.plan import Examination
@@ -45,10 +45,12 @@ def appeal(state: State, envelope: Envelope, message: Appeal) -> Rejection | Non
 def draw_audits(state: State, beacon: bytes) -> None:
     """Choose from what this mark made DONE, by its beacon."""
     threshold = (state.parameters.audit_share << 256) // 1000
+    before, _ = around("peerboard/audit/1", beacon, DIGEST)
+    number = continued(before)
     fresh = [finals for finals in state.verdicts if finals[0].closed_by == state.marks]
     for final in itertools.chain.from_iterable(fresh):
         regular = final.purpose is Purpose.REGULAR and final.state is TaskState.DONE
-        if regular and as_number(digest("peerboard/audit/1", beacon, final.task)) < threshold:
+        if regular and as_number(number(final.task)) < threshold:
             _add(state, Pending(Purpose.AUDIT, final.task))
 
 

@@ -7,6 +7,7 @@ counts as opened only by a result that is what it committed to: a salt that was 
 
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from protocol.counting import Committed, Revealed, Statements
 from protocol.envelope import Envelope
@@ -17,6 +18,7 @@ from protocol.rejections import Rejection
 
 MOST_PER_ACCOUNT = 2
 NOTHING = Statements()
+NO_TASKS: frozenset[bytes] = frozenset()
 
 
 class Gathering:
@@ -25,11 +27,16 @@ class Gathering:
     def __init__(self, network: bytes, plan: Plan) -> None:
         self._network = network
         self.plan = plan
-        self.statements: dict[bytes, dict[bytes, Statements]] = {}
+        self.statements: dict[bytes, dict[bytes, Statements]] = {task: {} for task in plan.tasks}
         self.committed: dict[bytes, dict[bytes, bytes]] = {}
         """By account: digest of each of its commitments, by the envelope's id."""
         self.revealed: dict[bytes, dict[tuple[bytes, bytes], bytes]] = {}
         """By account: the salt of each result, by the commitment that it names and the digest that it has."""
+        self._tasks: dict[bytes, set[bytes]] = {}
+        """By account: the tasks in which it has a rank."""
+        for task in plan.tasks.values():
+            for account in task.ranking:
+                self._tasks.setdefault(account, set()).add(task.id)
 
     def add_commitment(self, envelope_id: bytes, account: bytes, message: Commitment) -> Rejection | None:
         """Take a commitment in; the reason why it has no effect, or None."""
@@ -42,37 +49,39 @@ class Gathering:
         if envelope_id in mine:
             return Rejection.VOID_DUPLICATE
         mine[envelope_id] = message.digest
-        committed = frozenset((Committed(envelope_id, message.digest),))
+        first = Statements(frozenset((Committed(envelope_id, message.digest),)))
         for task in tasks:
-            said = self.statements.setdefault(task, {})
-            known = said.get(account, NOTHING)
-            if len(known.commitments) < MOST_PER_ACCOUNT:
-                both = known.commitments | committed if known.commitments else committed
-                said[account] = Statements(both, known.results)
+            said = self.statements[task]
+            known = said.get(account)
+            if known is None:
+                said[account] = first
+            elif len(known.commitments) < MOST_PER_ACCOUNT:
+                said[account] = Statements(known.commitments | first.commitments, known.results)
         return None
 
     def add_result(self, envelope: Envelope, account: bytes, message: Result) -> Rejection | None:
         """Take a result in, which is the envelope's message; the reason why it has no effect, or None."""
         if message.ground != self.plan.ground:
             return Rejection.VOID_OTHER_GROUND
-        tasks = self._ranked(account, (result.task for result in message.tasks))
+        tasks = self._ranked(account, [result.task for result in message.tasks])
         if not tasks:
             return Rejection.VOID_NOT_A_RUNNER
         digest = opened_digest(self._network, account, envelope, message)
         envelope_id, commitment = envelope.id, message.commitment
         fresh = False
-        for number, result in enumerate(message.tasks):
+        for result, saw in zip(message.tasks, chain(message.saw, repeat(())), strict=False):
             if result.task not in tasks:
                 continue
-            said = self.statements.setdefault(result.task, {})
+            said = self.statements[result.task]
             known = said.get(account, NOTHING)
-            if len(known.results) >= MOST_PER_ACCOUNT or any(r.id == envelope_id for r in known.results):
-                continue
-            saw = message.saw[number] if number < len(message.saw) else ()
-            revealed = (*known.results, Revealed(envelope_id, commitment, digest, result, saw))
-            if len(revealed) > 1:
-                revealed = tuple(sorted(revealed, key=lambda item: item.id))
-            said[account] = Statements(known.commitments, revealed)
+            revealed = Revealed(envelope_id, commitment, digest, result, saw)
+            if known.results:
+                if len(known.results) >= MOST_PER_ACCOUNT or any(other.id == envelope_id for other in known.results):
+                    continue
+                both = sorted((*known.results, revealed), key=lambda item: item.id)
+                said[account] = Statements(known.commitments, tuple(both))
+            else:
+                said[account] = Statements(known.commitments, (revealed,))
             fresh = True
         mine = self.revealed.setdefault(account, {})
         fresh = fresh or (message.commitment, digest) not in mine
@@ -111,9 +120,8 @@ class Gathering:
         }
         return ClosedGathering(self._network, self.plan.ground, mark, waiting)
 
-    def _ranked(self, account: bytes, tasks: Iterable[bytes]) -> set[bytes]:
-        plan = self.plan.tasks
-        return {task for task in tasks if task in plan and account in plan[task].ranking}
+    def _ranked(self, account: bytes, tasks: Iterable[bytes]) -> frozenset[bytes]:
+        return frozenset(tasks) & self._tasks.get(account, NO_TASKS)
 
 
 @dataclass

@@ -2,10 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 
 from protocol import cbor
 
 DIGEST_BYTES = 32
+DIGEST = object()
+"""In `around`: the place of a digest."""
 
 
 def digest(tag: str, *parts: object) -> bytes:
@@ -13,9 +16,25 @@ def digest(tag: str, *parts: object) -> bytes:
     return hashlib.sha256(cbor.encode((tag, *parts))).digest()
 
 
-def digests_of(tag: str, *parts: object) -> Callable[[bytes], bytes]:
-    """`digest(tag, *parts, last)` as a function of a last part of 32 bytes: for many that differ in nothing else."""
-    before = hashlib.sha256(cbor.encode((tag, *parts, bytes(DIGEST_BYTES)))[:-DIGEST_BYTES])
+@lru_cache(maxsize=256, typed=True)
+def around(tag: str, *parts: object) -> tuple[bytes, ...]:
+    """What `digest(tag, *parts)` hashes, cut where the parts are `DIGEST`: for many that differ in these only.
+
+    A `DIGEST` stands for any 32 bytes, which belong between two pieces.
+    """
+    pieces = [cbor.head(cbor.ARRAY, 1 + len(parts)) + cbor.encode(tag)]
+    for part in parts:
+        if part is DIGEST:
+            pieces[-1] += cbor.head(cbor.BYTES, DIGEST_BYTES)
+            pieces.append(b"")
+        else:
+            pieces[-1] += cbor.encode(part)
+    return tuple(pieces)
+
+
+def continued(start: bytes) -> Callable[[bytes], bytes]:
+    """SHA-256 of `start` and more, as a function of what comes behind."""
+    before = hashlib.sha256(start)
 
     def finish(last: bytes) -> bytes:
         whole = before.copy()

@@ -5,6 +5,7 @@ same deterministic bytes, and most of a result's cost would be to write them aga
 """
 
 import hashlib
+from itertools import chain
 
 from protocol import cbor
 from protocol.envelope import Envelope
@@ -19,10 +20,10 @@ _BEFORE_DIGESTED = cbor.head(cbor.ARRAY, 8) + cbor.encode("peerboard/commit/1")
 
 def _encoded_length(saw: tuple[tuple[bytes, ...], ...]) -> int:
     """Of the CBOR of an array of arrays of byte strings that have at most 23 bytes each."""
-    length = len(cbor.head(cbor.ARRAY, len(saw)))
-    for row in saw:
-        length += len(cbor.head(cbor.ARRAY, len(row))) + len(row) + sum(map(len, row))
-    return length
+    counts = list(map(len, saw))
+    two_byte_heads = sum(map((23).__lt__, counts))  # no row has more than 64 items
+    heads = len(cbor.head(cbor.ARRAY, len(saw))) + len(saw) + two_byte_heads + sum(counts)
+    return heads + len(b"".join(chain.from_iterable(saw)))
 
 
 def opened_digest(network: bytes, account: bytes, envelope: Envelope, message: Result) -> bytes:

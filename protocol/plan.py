@@ -15,7 +15,7 @@ from protocol.definitions import Benchmark, Model
 from protocol.parameters import Parameters
 from protocol.pools import Pool
 from protocol.runners import SPARES, quorum_and_assigned, ranking
-from protocol.tasks import Purpose, Subject, Task, Turn, question_order, task_id
+from protocol.tasks import NEVER, Purpose, Subject, Task, Turn, question_order, task_id
 
 EXAMINERS = 5
 """K of audits and appeals."""
@@ -113,7 +113,7 @@ def _regular(
         pool = opening.pools.get(opening.models[subject.model].base.sha256, ())
         holders = (slot.account for slot in pool if slot is not None)
         ranks[subject.model] = _ranked(opening, beacon, subject.model, Purpose.REGULAR, holders)
-    quorum = opening.turns.get(subject, Turn()).quorum or opening.parameters.quorum
+    quorum = opening.turns.get(subject, NEVER).quorum or opening.parameters.quorum
     questions = orders[subject.benchmark, depth]
     return _task(opening, epoch, subject, depth, Purpose.REGULAR, None, questions, quorum, ranks[subject.model])
 

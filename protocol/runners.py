@@ -6,7 +6,7 @@ that an account's tasks share downloads.
 
 from collections.abc import Iterable, Mapping, Set
 
-from protocol.hashing import digests_of
+from protocol.hashing import DIGEST, around, continued
 from protocol.parameters import Parameters
 from protocol.tasks import Purpose
 
@@ -32,10 +32,11 @@ def ranking(
     who only fills up. `persons`: by account, the person to whom it is attested: of one person's accounts only the first
     in this order is asked, and with `one_unattested` likewise of all accounts without attestation.
     """
-    number = digests_of("peerboard/rank/1", beacon, model, purpose)
-    order = sorted(set(candidates) - excluded, key=number)
-    order.sort(key=behind.__contains__)
-    order.sort(key=set_back.__contains__)
+    before, between, _ = around("peerboard/rank/1", beacon, DIGEST, purpose, DIGEST)
+    order = sorted(set(candidates) - excluded, key=continued(before + model + between))
+    for last in (behind, set_back):
+        if last:
+            order.sort(key=last.__contains__)
     if not persons and not one_unattested:
         return tuple(order)
     first: dict[bytes | None, bytes] = {}

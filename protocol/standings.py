@@ -8,6 +8,7 @@ and the answers are computed from them.
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -50,15 +51,25 @@ def pack(
     epoch: int,
     questions: tuple[int, ...],
     medians: tuple[int, ...],
-    firm: Iterable[int],
+    firm: tuple[int, ...],
     agreeing: tuple[bytes, ...],
 ) -> Work:
     """The record of a DONE task; `firm`: places of the questions that most did not mark near tie."""
-    bits = bytearray(-(-len(questions) // 8))
-    for place in firm:
+    return Work(task, epoch, packed("I", questions), packed("H", medians), _bits(firm, len(questions)), agreeing)
+
+
+@lru_cache(maxsize=1024)  # an epoch's tasks ask the same few lists of questions, and have much the same answers
+def packed(code: str, values: tuple[int, ...]) -> bytes:
+    """The values in a row, big-endian, each as the `struct` module's code says."""
+    return struct.pack(f">{len(values)}{code}", *values)
+
+
+@lru_cache(maxsize=1024)
+def _bits(places: tuple[int, ...], count: int) -> bytes:
+    bits = bytearray(-(-count // 8))
+    for place in places:
         bits[place // 8] |= 128 >> place % 8
-    packed = struct.pack(f">{len(questions)}I", *questions), struct.pack(f">{len(medians)}H", *medians)
-    return Work(task, epoch, *packed, bytes(bits), agreeing)
+    return bytes(bits)
 
 
 def differ(one: Work, other: Work, tolerance: int) -> bool:

@@ -7,7 +7,7 @@ again. Records are never changed in place: whoever changes one sets another.
 """
 
 import hashlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping
 from typing import TypeVar, overload
 
 from protocol import cbor
@@ -26,6 +26,7 @@ class Table(MutableMapping[K, V]):
     def __init__(self) -> None:
         self._records: dict[K, V] = {}
         self._stale: set[K] = set()
+        self._names: dict[K, tuple[int, bytes]] = {}
         self._leaves: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
         self._buckets = [EMPTY] * BUCKETS
 
@@ -59,17 +60,32 @@ class Table(MutableMapping[K, V]):
         """The record, or the default where there is none."""
         return self._records.get(key, default)
 
+    def items(self) -> ItemsView[K, V]:
+        """Keys and records, at a dict's speed."""
+        return self._records.items()
+
+    def copy(self) -> dict[K, V]:
+        """The keys and records of now."""
+        return self._records.copy()
+
     def digest(self) -> bytes:
         """32 bytes for all keys and records, whatever the order in which they were set."""
         touched = set()
+        written: dict[int, bytes] = {}  # many keys may have the same record
         for key in self._stale:
-            name = cbor.encode(key)
-            place = hashlib.sha256(name).digest()[0]
+            if (known := self._names.get(key)) is None:
+                name = cbor.encode(key)
+                known = self._names[key] = hashlib.sha256(name).digest()[0], name
+            place, name = known
             touched.add(place)
             if key in self._records:
-                self._leaves[place][name] = hashlib.sha256(PAIR + name + cbor.encode(self._records[key])).digest()
+                record = self._records[key]
+                if (encoded := written.get(id(record))) is None:
+                    encoded = written[id(record)] = cbor.encode(record)
+                self._leaves[place][name] = hashlib.sha256(PAIR + name + encoded).digest()
             else:
                 self._leaves[place].pop(name, None)
+                del self._names[key]
         for place in touched:
             leaves = self._leaves[place]
             self._buckets[place] = hashlib.sha256(b"".join(leaves[name] for name in sorted(leaves))).digest()

@@ -8,13 +8,12 @@ import hashlib
 import itertools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 
 from msgspec import Struct
 
 from protocol.audits import Examined
 from protocol.definitions import Benchmark, Model
-from protocol.hashing import digest
+from protocol.hashing import DIGEST, around, digest
 from protocol.messages import questions_digest
 from protocol.parameters import Parameters
 
@@ -48,7 +47,10 @@ class Turn(Struct, frozen=True, gc=False):
     failures: int = 0
 
 
-class Task(Struct, frozen=True, dict=True):
+NEVER = Turn()
+
+
+class Task(Struct, frozen=True, gc=False):
     """One model, one benchmark, one epoch, and the accounts that are asked.
 
     `looks_at`: the task that an audit or appeal examines; `examined`: whose results agreed on it. `ranking`: accounts
@@ -71,7 +73,7 @@ class Task(Struct, frozen=True, dict=True):
     looks_at: bytes | None = None
     examined: tuple[Examined, ...] = ()
 
-    @cached_property
+    @property
     def questions_digest(self) -> bytes:
         """What a result must carry, to show that it answers these questions."""
         return questions_digest(self.questions)
@@ -83,7 +85,8 @@ class Task(Struct, frozen=True, dict=True):
 
 def task_id(subject: Subject, epoch: int, depth: int, purpose: Purpose, looks_at: bytes | None = None) -> bytes:
     """A task's name: 32 bytes. `looks_at` is the task that an audit or appeal examines."""
-    return digest("peerboard/task/1", subject.model, subject.benchmark, epoch, depth, purpose, looks_at)
+    before, between, after = around("peerboard/task/1", DIGEST, DIGEST, epoch, depth, purpose, looks_at)
+    return hashlib.sha256(before + subject.model + between + subject.benchmark + after).digest()
 
 
 def question_order(beacon: bytes, content: bytes, questions: int, depth: int) -> tuple[int, ...]:
@@ -125,10 +128,9 @@ def due_subjects(
     First what is due again, in at most a tenth of `tasks_max` tasks; then every active model on every benchmark in
     turn, least recently asked first, then by id. `examined`: how many of the epoch's tasks are audits and appeals.
     """
-    never = Turn()
     subjects = [Subject(model, benchmark) for model in models for benchmark in benchmarks]
-    in_turn = sorted(subjects, key=lambda subject: (turns.get(subject, never).asked, subject))
-    again = [subject for subject in in_turn if turns.get(subject, never).due_again]
+    in_turn = sorted(subjects, key=lambda subject: (turns.get(subject, NEVER).asked, subject))
+    again = [subject for subject in in_turn if turns.get(subject, NEVER).due_again]
     first = again[: max(1, parameters.tasks_max // 10)]
     taken = set(first)
     chosen = itertools.chain(first, (subject for subject in in_turn if subject not in taken))

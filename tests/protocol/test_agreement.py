@@ -59,6 +59,8 @@ def test_the_largest_set_is_the_definitions(found: list[bytes], tolerance: int) 
     vectors = [fingerprint.decode(data) for data in found]
     expected = by_definition(vectors, tolerance)
     agreement = Agreement(found, tolerance)
+    if agreement.is_unanimous():
+        assert expected == tuple(range(len(found)))
     assert agreement.largest(len(found)) == expected
     others = [index for index in range(len(found)) if index not in expected]
     joining = [
@@ -69,6 +71,17 @@ def test_the_largest_set_is_the_definitions(found: list[bytes], tolerance: int) 
     if expected:
         assert agreement.joining(others, expected) == joining
         assert agreement.joining(joining, expected) == joining
+
+
+@given(base, st.lists(st.integers(0, 3), min_size=1, max_size=7))
+def test_fingerprints_that_hardly_differ_are_seen_to_agree(middle: list[int], steps: list[int]) -> None:
+    varied = [1000 * (place % 7) + value % 100 for place, value in enumerate(middle)]
+    assert Agreement([encoded([value + step for value in varied]) for step in steps], 8).is_unanimous()
+
+
+def test_none_and_constant_ones_are_not_unanimous() -> None:
+    assert not Agreement([], 55).is_unanimous()
+    assert not Agreement([encoded([1000] * 32)] * 5, 55).is_unanimous()
 
 
 @given(fingerprints(), st.sampled_from([8, 55]), st.data())
@@ -94,18 +107,20 @@ def test_distances_are_the_definitions_for_every_value(questions: int, data: st.
         st.sampled_from([b"\0\0\0", b"\xff\xff\xff", b"\x80\0\1"]), min_size=width // 3, max_size=width // 3
     )
     encodings = st.binary(min_size=width, max_size=width) | extremes.map(b"".join)
-    found = data.draw(st.lists(encodings, min_size=1, max_size=5))
+    small = encodings.map(lambda encoding: bytes(byte & 127 for byte in encoding))
+    found = data.draw(st.lists(small, min_size=1, max_size=5) | st.lists(encodings | small, min_size=1, max_size=5))
     vectors = [fingerprint.decode(item) for item in found]
     for reference, vector in zip(found, vectors, strict=True):
         apart = [fingerprint.distances(vector, other) for other in vectors]
-        assert distances(reference, found) == [(sum(each), max(each, default=0)) for each in apart]
+        totals, worst = [sum(each) for each in apart], [max(each, default=0) for each in apart]
+        assert distances(reference, found) == (totals, worst)
         assert values(reference) == tuple(itertools.chain.from_iterable(vector))
 
 
 def test_no_input_makes_it_measure_from_one_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     references: list[bytes] = []
 
-    def counting(reference: bytes, fingerprints: Sequence[bytes]) -> list[tuple[int, int]]:
+    def counting(reference: bytes, fingerprints: Sequence[bytes]) -> tuple[list[int], list[int]]:
         references.append(reference)
         return distances(reference, fingerprints)
 

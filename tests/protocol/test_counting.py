@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from protocol import counting
+from protocol.agreement import Agreement
 from protocol.audits import Examined, Finding, Sight
 from protocol.counting import Committed, Revealed, Statements, Verdict, decide, is_consistent, is_firm, lower_median
 from protocol.failures import Failure
@@ -249,6 +252,46 @@ def test_means_too_far_apart_are_a_dispute() -> None:
     papers = {"r0": honest(0, (0,) * QUESTIONS), "r1": honest(1, half), "r2": honest(2, (1000,) * QUESTIONS)}
     assert decide(graded, network([0, 1, 2], **papers), DISPERSION).event is Event.CLOSED_SPLIT
     assert decide(graded, network([0, 1, 2], **papers), 1000).event is Event.CLOSED_DONE
+
+
+@st.composite
+def much_the_same(draw: st.DrawFn) -> dict[bytes, Statements]:
+    """Nearly everybody honest: a few absent, with other outcomes, near ties, fingerprints or a failure."""
+    deviations = st.sampled_from(["", "", "", "", "absent", "outcomes", "near ties", "fingerprint", "failure"])
+    papers, ranks = {}, []
+    for rank, deviation in enumerate(draw(st.lists(deviations, min_size=RANKS, max_size=RANKS))):
+        result = honest(rank)
+        flipped = tuple(1000 - value if place < 3 else value for place, value in enumerate(TRUTH))
+        match deviation:
+            case "absent":
+                continue
+            case "outcomes":
+                result = honest(rank, flipped)
+            case "near ties":
+                result = replace(result, near_ties=b"\xe0\0\0")
+            case "fingerprint":
+                result = replace(result, fingerprint=fingerprint("liar"))
+            case "failure":
+                result = failed(Failure.HASH_MISMATCH)
+        ranks.append(rank)
+        papers[f"r{rank}"] = result
+    return network(ranks, **papers)
+
+
+@given(much_the_same(), st.sampled_from([0, 1000]))
+def test_the_short_cut_for_the_unanimous_finds_what_the_rules_find(
+    statements: dict[bytes, Statements], outcome_tolerance: int
+) -> None:
+    task = replace(TASK, outcome_tolerance=outcome_tolerance)
+    with patch.object(counting, "_unanimous", return_value=None):
+        by_the_rules = verdict(statements, task)
+    assert verdict(statements, task) == by_the_rules
+
+
+def test_where_all_are_honest_nothing_is_searched_for() -> None:
+    with patch.object(Agreement, "largest", side_effect=AssertionError("not needed")):
+        assert verdict(network(range(RANKS))).event is Event.CLOSED_DONE
+        assert verdict(network([0, 2, 4, 6])).event is Event.CLOSED_DONE
 
 
 def test_strangers_are_not_heard() -> None:

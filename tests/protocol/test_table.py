@@ -32,6 +32,17 @@ def test_the_digest_depends_on_the_content_and_not_on_the_way_there(
     assert one.digest() == other.digest()
 
 
+@given(st.lists(st.integers(0, 9)), st.integers())
+def test_keys_may_share_a_record(keys: list[int], record: int) -> None:
+    shared, own = Table[int, tuple[int, ...]](), Table[int, tuple[int, ...]]()
+    one = (record % 1000, 1)
+    for key in keys:
+        shared[key] = one
+        own[key] = (record % 1000, *one[1:])
+    assert shared.digest() == own.digest()
+    assert shared.copy() == dict(own) == dict(shared.items())
+
+
 @given(changes, changes)
 def test_different_content_has_different_digests(
     first: list[tuple[int, bytes | None]], second: list[tuple[int, bytes | None]]
