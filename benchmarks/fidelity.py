@@ -1,7 +1,7 @@
 """The evaluator beside lm-evaluation-harness and its HF backend, on the same weights and the same questions.
 
     python benchmarks/fidelity.py --torch PYTHON --work DIR [--data DIR] [--questions N] [--mode MODE]
-                                  [--steps N] [--heart N] [--width N] [--layers N] [--threads N]
+                                  [--only NAME ...] [--steps N] [--heart N] [--width N] [--layers N] [--threads N]
 
 PYTHON is the interpreter of an environment with `lm-eval==0.4.13`, torch, transformers, datasets, gguf, rouge-score and
 sacrebleu (all by pip); nothing of them is needed here. `--data` (else `PEERBOARD_DATA`) has `gsm8k` and `truthfulqa`.
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--mode", choices=(FAST, REPRODUCIBLE), default=FAST)
     chosen = parser.parse_args()
     chosen.data = data_folder(chosen.data)
@@ -84,7 +85,7 @@ def main() -> None:
     _ask_harness(chosen)
     path = chosen.work / "model.gguf"
     with Base(path, read_header(path)) as base:
-        found = [_compare(name, base, chosen) for name in NAMES]
+        found = [_compare(name, base, chosen) for name in chosen.only]
     print(table(found))
     faults = [fault for each in found for fault in each.unexplained]
     print("\n".join(faults))
@@ -97,12 +98,11 @@ def _ask_harness(chosen: argparse.Namespace) -> None:
     names = ("data", "questions", "steps", "heart", "width", "layers", "threads")
     options = {"folder": chosen.work} | {name: getattr(chosen, name) for name in names}
     given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    steps = {"make": chosen.work / "model.gguf", "answer": chosen.work / "seconds.json"}
-    for what, made in steps.items():
-        if not made.exists():
-            subprocess.run(
-                [chosen.torch, str(script), what, *given], check=True, env=os.environ | {"PYTHONPATH": str(root)}
-            )
+    todo = [] if (chosen.work / "model.gguf").exists() else [["make"]]
+    todo += [["answer", "--tasks", name] for name in chosen.only if not (chosen.work / f"{name}.jsonl").exists()]
+    for what in todo:
+        command = [chosen.torch, str(script), *what, *given]
+        subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(root)})
 
 
 def _compare(name: str, base: Base, chosen: argparse.Namespace) -> Compared:
