@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from node.sqlite_rows import replace_rows
 from protocol.merkle import HASH_BYTES, Frontier, consistency_proof, frontier, inclusion_proof, leaf_hash
 from protocol.tiles import HEIGHT, MAX_LEVEL, WIDTH, InvalidTile, Tile, TreeReader, grow
 
@@ -52,7 +53,7 @@ class LogTiles:
         leaves = [*map(leaf_hash, before), *map(leaf_hash, entries)]
         grown = grow(self.read, known, leaves)
         rows = [(tile.level, tile.index, content) for tile, content in grown.items()]
-        self._connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", rows)
+        replace_rows(self._connection, "tiles", rows)
 
     def _cut(self, size: int) -> None:
         """Leave the tiles of the first `size` leaves; the entries may be gone, so nothing is made anew."""

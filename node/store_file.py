@@ -3,7 +3,6 @@
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,13 +10,12 @@ import trio
 
 from node.offload import offload
 from node.sqlite_alone import sqlite_utils
+from node.sqlite_rows import replace_rows
 from node.store_schema import WrittenByNewer, migrate
 
 T = TypeVar("T")
 
 MOST_JOURNAL_BYTES = 64 * 1024 * 1024
-ROWS_AT_ONCE = 190
-"""In one statement, of five values at most. During each the interpreter's lock is free, and hard to get back after."""
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
@@ -113,10 +111,7 @@ class StoreFile:
 
     def replace(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Part of a `write`: put in whole rows, in place of those with their keys."""
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            some = rows[start : start + ROWS_AT_ONCE]
-            values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
-            self.execute(f"INSERT OR REPLACE INTO {table} VALUES {values}", list(chain.from_iterable(some)))  # noqa: S608
+        replace_rows(self.connection, table, rows)
 
     async def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query finds."""
