@@ -93,9 +93,9 @@ class ContentCache(MessageCache):  # type: ignore[misc]
         super().__init__(WINDOW, HISTORY)
         self._takers: dict[bytes, set[ID]] = {}
 
-    def put(self, msg: Any) -> None:
-        """Add a message to the newest window."""
-        identity = content_id(msg)
+    def put(self, msg: Any, identity: bytes | None = None) -> None:
+        """Add a message, with its id where that is known, to the newest window."""
+        identity = identity or content_id(msg)
         if identity not in self.msgs:
             self.msgs[identity] = msg
             self.history[0].append(CacheEntry(identity, msg.topicIDs))
@@ -189,7 +189,10 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         """
         if not self.scorer.allow_publish(forwarder, [topic]):
             return False
-        if self._allowances.setdefault(forwarder, Allowance(NEIGHBOUR)).spend(size):
+        allowance = self._allowances.get(forwarder)
+        if allowance is None:
+            allowance = self._allowances[forwarder] = Allowance(NEIGHBOUR)
+        if allowance.spend(size):
             return True
         self.scorer.penalize_behavior(forwarder, 1.0)
         return False
@@ -206,7 +209,7 @@ class GuardedGossip(GossipSub):  # type: ignore[misc]
         Own messages go to all subscribers (flood publishing, GossipSub 1.1), so that the first hop needs no mesh.
         """
         topic = message.topicIDs[0]
-        self.mcache.put(message)
+        self.mcache.put(message, identity)
         if self.pubsub is None:
             return
         frame = encode_varint_prefixed(rpc_pb2.RPC(publish=[message]).SerializeToString())

@@ -30,18 +30,21 @@ class QuickLock:
     """
 
     def __init__(self) -> None:
-        self._lock = trio.Lock()
+        self._taken = False
+        self._waiting = trio.lowlevel.ParkingLot()
 
     async def __aenter__(self) -> None:
-        try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
+        if self._taken:
+            await self._waiting.park()  # whoever releases it hands it over
+        self._taken = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._lock.release()
+        if self._waiting:
+            self._waiting.unpark()
+        else:
+            self._taken = False
 
 
 class QuickWriteLock:

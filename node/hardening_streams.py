@@ -13,6 +13,7 @@ import structlog
 import trio
 
 import node.hardening_import  # noqa: F401  comes before libp2p
+from node.hardening_frames import PlainFrames
 
 # isort: split
 from libp2p.crypto.keys import KeyPair
@@ -85,8 +86,16 @@ class BoundedYamux(yamux.Yamux):  # type: ignore[misc]
     debug line, wanted or not. A writer's cancellation is met between two frames: see `_write_whole`.
     """
 
+    async def handle_incoming(self) -> None:
+        """Read frames until the connection ends; what they mean is in `PlainFrames` and the library."""
+        self.secured_conn = PlainFrames(self, self._has_room)
+        await super().handle_incoming()
+
+    def _has_room(self, length: int) -> bool:
+        return length + sum(map(len, self.stream_buffers.values())) <= BUFFERED_PER_CONNECTION
+
     async def _read_data_body(self, length: int) -> bytes:
-        if length + sum(map(len, self.stream_buffers.values())) > BUFFERED_PER_CONNECTION:
+        if not self._has_room(length):
             log.warning("a peer ignores its receive window; the connection is closed", peer=str(self.peer_id))
             # The read loop closes the connection on exactly this error.
             raise trio.TooSlowError
