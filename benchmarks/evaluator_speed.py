@@ -52,6 +52,7 @@ METHODS: dict[Shape, tuple[str, ...]] = {
     "generation": (*HIGH_LEVEL, "server"),
     "choices": (*HIGH_LEVEL, "perplexity"),
 }
+FEW: dict[Shape, int] = {"generation": 16, "choices": 4}
 FEW_LARGE: dict[Shape, int] = {"generation": 6, "choices": 1}
 WARMING = 2
 
@@ -216,7 +217,7 @@ def main() -> None:
     for shape in [given.shape] if given.shape else SHAPES:
         methods = [name for name in METHODS[shape] if name in (given.against or METHODS[shape])]
         count = given.questions or QUESTIONS[shape]
-        few = given.few or (FEW_LARGE[shape] if given.model == "large" else max(2, count // 4))
+        few = min(count, given.few or (FEW_LARGE if given.model == "large" else FEW)[shape])
         for each in measure(path, shape, methods, threads, count, few, given.rounds):
             found.append(each)
             print(msgspec.json.encode(each).decode(), file=sys.stderr, flush=True)
