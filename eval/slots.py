@@ -7,7 +7,8 @@ question is about
     steps * step / slots  +  unshared * (unshared / 2 + steps) * cell * slots
 
 which is least at the square root of the ratio. The constants are rough and need not be exact: around the minimum the
-cost is flat. They are the same everywhere, so that machines form alike batches.
+cost is flat. So the number is shifted a little for rounds of equal size: a last one of few questions would read all
+weights for them as often as for a full one. They are the same everywhere, so that machines form alike batches.
 """
 
 import math
@@ -28,4 +29,6 @@ def best_slots(header: Header, needs: Sequence[Need], steps: int) -> int:
     heads = header.of_architecture("attention.head_count", 1) * header.of_architecture("block_count", 1)
     step = NANOSECONDS_PER_STEP + header.weight_bytes / BYTES_PER_NANOSECOND
     looking = unshared * (unshared / 2 + steps) * max(1, heads) * NANOSECONDS_PER_CELL
-    return max(1, min(MOST_SLOTS, round(math.sqrt(steps * step / looking))))
+    best = max(1, min(MOST_SLOTS, round(math.sqrt(steps * step / looking))))
+    rounds = max(round(len(needs) / best), math.ceil(len(needs) / MOST_SLOTS))
+    return math.ceil(len(needs) / max(1, rounds))
