@@ -12,6 +12,7 @@ first takes more than a second.
 """
 
 import argparse
+import gc
 import json
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import trio
 from msgspec.structs import replace
 
@@ -122,7 +124,9 @@ async def start(folder: Path, file: Path) -> dict[str, Any]:
         spent, begun = time.process_time(), time.perf_counter()
         async with open_core(genesis, network, file, clock, Bulletin(clock)) as core:
             spent, begun = time.process_time() - spent, time.perf_counter() - begun
-            return {"cpu_s": spent, "wall_s": begun, "digest": whole(core)}
+            gc.collect()
+            memory = psutil.Process().memory_info().rss / 1e6
+            return {"cpu_s": spent, "wall_s": begun, "memory_mb": memory, "digest": whole(core)}
 
 
 def whole(core: Core) -> str:
@@ -170,7 +174,8 @@ def main() -> None:
     digests = {run["digest"] for each in runs.values() for run in each}
     figures = {way: min(run["cpu_s"] for run in each) for way, each in runs.items()}
     walls = {way: min(run["wall_s"] for run in each) for way, each in runs.items()}
-    found |= {"same_bytes": len(digests) == 1, "cpu_s": figures, "wall_s": walls}
+    memory = {way: min(run["memory_mb"] for run in each) for way, each in runs.items()}
+    found |= {"same_bytes": len(digests) == 1, "cpu_s": figures, "wall_s": walls, "memory_mb": memory}
     good = len(digests) == 1 and figures[WAYS[0]] <= LIMIT_SECONDS
     if arguments.json:
         print(json.dumps(found))
@@ -185,7 +190,8 @@ def report(found: dict[str, Any]) -> None:
     )
     for way in WAYS:
         ratio = found["cpu_s"][WAYS[2]] / found["cpu_s"][way]
-        print(f"  {way:30} {found['cpu_s'][way]:6.2f} s CPU, {found['wall_s'][way]:6.2f} s, {ratio:5.1f} times as fast")
+        spent, wall, memory = found["cpu_s"][way], found["wall_s"][way], found["memory_mb"][way]
+        print(f"  {way:28} {spent:6.2f} s CPU, {wall:6.2f} s, {ratio:5.1f} times as fast; then {memory:4.0f} MB")
     print(f"  a snapshot: {found['snapshot_mb']:.1f} MB; taking it holds the loop {found['loop_held_ms']:.0f} ms,")
     print(f"  writing it takes {found['written_cpu_ms']:.0f} ms of CPU beside it")
     print("  the same bytes" if found["same_bytes"] else "  NOT the same bytes")

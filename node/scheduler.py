@@ -233,6 +233,8 @@ class Scheduler:
                 nursery.start_soon(self._claim, plan, mine, done)
                 await self._evaluate_all(plan, [task for task in mine if task.id not in done], done)
                 nursery.cancel_scope.cancel()
+            if not self._pauses.has(KEYS_ELSEWHERE):
+                await self._publish_claim(plan, self._claimed(mine, done))
         self.current.request = None
         spoken = await self._heed_other_processes(plan)
         ready = [done[task.id] for task in mine if task.id in done and task.id not in spoken]
@@ -345,12 +347,15 @@ class Scheduler:
         """Tell the others what this node works on, as long as there is something new to tell."""
         last: tuple[ClaimedTask, ...] = ()
         while True:
-            tasks = tuple(ClaimedTask(task.id, self._share(task, done)) for task in mine)
+            tasks = self._claimed(mine, done)
             if tasks != last and not self._pauses.has(KEYS_ELSEWHERE):
                 last = tasks
                 await self._publish_claim(plan, tasks)
             # Of a large network's messages most would be claims, which are only for people to see.
             await trio.sleep(max(CLAIM_SECONDS, self._replica.genesis.parameters.epoch_seconds / CLAIMS_PER_EPOCH))
+
+    def _claimed(self, mine: list[Task], done: dict[bytes, Evaluated]) -> tuple[ClaimedTask, ...]:
+        return tuple(ClaimedTask(task.id, self._share(task, done)) for task in mine)
 
     async def _publish_claim(self, plan: Plan, tasks: Iterable[ClaimedTask]) -> None:
         self._claims += 1

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from protocol import ledger
 from protocol.gathering import ClosedGathering
@@ -22,6 +22,8 @@ from protocol.genesis import Genesis
 from protocol.standings import Standing
 from protocol.state import State
 from protocol.table import Table
+
+T = TypeVar("T")
 
 MEANING = 1
 LEFT_OUT = frozenset({"genesis", "gatherings", "recent"})
@@ -121,6 +123,7 @@ def restore(genesis: Genesis, recorded: Iterable[Piece]) -> State:
     if missing := _recorded().keys() - found.keys():
         raise Unusable(f"{', '.join(sorted(missing))} is missing")
     state = State(genesis=genesis, **{name: _restored(name, value) for name, value in found.items()})
+    _share(state)
     for finals in state.verdicts:
         state.recent.update((final.task, final) for final in finals)
     try:
@@ -129,6 +132,38 @@ def restore(genesis: Genesis, recorded: Iterable[Piece]) -> State:
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise Unusable(f"the opening contradicts itself: {error!r}") from None
     return state
+
+
+def _share(state: State) -> None:
+    """Let what many records have in common, accounts above all, be there once, as it is where a log was folded."""
+    known: dict[Any, Any] = {}
+
+    def once(value: T) -> T:
+        found: T = known.setdefault(value, value)
+        return found
+
+    def accounts(keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        found: tuple[bytes, ...] | None = known.get(keys)
+        return once(tuple(map(once, keys))) if found is None else found
+
+    for standing in state.standings.values():
+        standing.works = [
+            structs.replace(
+                work, task=once(work.task), questions=once(work.questions), agreeing=accounts(work.agreeing)
+            )
+            for work in standing.works
+        ]
+    for place, finals in enumerate(state.verdicts):
+        state.verdicts[place] = tuple(
+            structs.replace(
+                final,
+                task=once(final.task),
+                subject=once(final.subject),
+                counted=accounts(final.counted),
+                agreeing=accounts(final.agreeing),
+            )
+            for final in finals
+        )
 
 
 def _restored(name: str, value: Any) -> Any:

@@ -8,8 +8,9 @@ import trio.testing
 from msgspec.structs import replace
 
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request
+from protocol.envelope import open_envelope
 from protocol.failures import Failure
-from protocol.messages import Result
+from protocol.messages import Claim, Commitment, Result
 from protocol.quota import quota
 
 NAMES = ("ada", "ben", "cleo", "dan")
@@ -135,3 +136,60 @@ async def test_what_fails_twice_is_committed_as_a_failure(kit: Kit, autojump_clo
         await network.until(70)
         finals = [final for final in network.finals("ada") if final.epoch == 0]
         assert all(len(final.agreeing) == (3 if final.subject.model == small else 4) for final in finals)
+
+
+async def test_one_claim_a_device_tells_its_progress_and_is_never_logged(kit: Kit, autojump_clock: MockClock) -> None:
+    evaluators = {name: kit.FixedEvaluator(kit.sha(name), seconds=4.0) for name in NAMES}
+    async with kit.network(evaluators) as network:
+        shares: dict[str, list[int]] = {}
+        newest: dict[str, tuple[int, int]] = {}
+        for second in (70, 76, 82, 90):
+            await network.until(second)
+            claims = network.cores["ada"].replica.overlay.claims
+            assert set(claims) == {kit.identity(name).device.public for name in NAMES}, "one each"
+            plan = network.cores["ada"].replica.plan(1)
+            for name in NAMES:
+                claim = claims[kit.identity(name).device.public]
+                assert (claim.epoch, claim.sequence) > newest.get(name, (0, -1)), "a newer one takes its place"
+                newest[name] = claim.epoch, claim.sequence
+                account = kit.identity(name).account.public
+                assert {each.task for each in claim.tasks} == {task.id for task in plan.of(account)}
+                shares.setdefault(name, []).append(sum(each.progress for each in claim.tasks))
+        for told in shares.values():
+            assert told == sorted(told)
+            assert told[0] < told[-1] == 6 * 1000
+        await network.until(130)
+        store = network.cores["bootstrap"].store
+        kept = [*await store.log_entries(0, 4000), *await store.kept()]
+        opened = [open_envelope(data, network.genesis.id).message for data in kept]
+        assert any(isinstance(message, Result) for message in opened)
+        assert not any(isinstance(message, Claim) for message in opened)
+
+
+async def test_what_was_seen_is_what_was_there_when_it_was_sealed(kit: Kit, autojump_clock: MockClock) -> None:
+    """A node that was cut off until after the sealing says that it saw nobody, though it knows all when it reveals."""
+    evaluators = {name: kit.FixedEvaluator(kit.sha(name)) for name in NAMES}
+    async with kit.network(evaluators) as network:
+        await network.until(62)
+        network.hub.partition(("dan",), ("bootstrap", *NAMES[:3]))
+        await network.until(60 + 46)
+        network.hub.heal()
+        await network.until(60 + 58)
+        held = [e for e in network.cores["ada"].replica.held.values() if getattr(e.message, "epoch", None) == 1]
+        device_of = {kit.identity(name).device.public: name for name in NAMES}
+        spoken = {device_of[e.signer]: e for e in held if isinstance(e.message, Commitment)}
+        results = {device_of[e.signer]: e.message for e in held if isinstance(e.message, Result)}
+        assert set(spoken) == set(results) == set(NAMES)
+        starts = {kit.identity(name).account.public: e.id[:16] for name, e in spoken.items()}
+        tasks = network.cores["ada"].replica.plan(1).tasks
+        dan = kit.identity("dan").account.public
+        for name, result in results.items():
+            own = kit.identity(name).account.public
+            for task, saw in zip(result.tasks, result.saw, strict=True):
+                heard = {own} if name == "dan" else {account for account in starts if account != dan}
+                ranking = tasks[task.task].ranking
+                assert saw == tuple(starts[account] if account in heard else b"" for account in ranking)
+        await network.until(130)
+        finals = [final for final in network.finals("ada") if final.epoch == 1]
+        assert finals
+        assert all(dan not in final.counted and len(final.agreeing) == 3 for final in finals)

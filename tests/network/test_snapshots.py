@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,9 +18,10 @@ from node.bulletin import Bulletin
 from node.core import Core, open_core
 from node.memory_network import open_memory_hub
 from node.offload import inline
-from node.snapshot_rows import Place
+from node.snapshot_rows import Place, SnapshotRows
 from node.snapshots import Retention
 from node.state_record import capture
+from node.store import StoreFailed
 from protocol.merkle import leaf_hash, verify_consistency
 from protocol.tiles import WIDTH, Tile
 from tests.network.quiet_peers import START, Peers, a_log, codes, log_of
@@ -224,6 +226,32 @@ async def test_what_is_cut_off_the_log_has_no_snapshot(kit: Kit, peers: Peers, t
         assert sizes(tmp_path / "ada.sqlite") == [first]
         await ada.store.cut_log(first - 1)
         assert sizes(tmp_path / "ada.sqlite") == []
+
+
+async def test_a_full_disk_costs_a_snapshot_and_no_more(
+    kit: Kit, peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = a_log(kit.genesis(), LENGTH, marks=MARKS)
+    genuine, full = SnapshotRows.write, [True]
+
+    async def failing(rows: SnapshotRows, *given: Any) -> bool:
+        if full:
+            full.pop()
+            raise StoreFailed("The disk is full.", full=True)
+        return await genuine(rows, *given)
+
+    monkeypatch.setattr(SnapshotRows, "write", failing)
+    async with peers.open("ada", log[:1400]) as ada, trio.open_nursery() as nursery:
+        nursery.start_soon(ada.snapshots.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not full
+        assert sizes(tmp_path / "ada.sqlite") == []
+        ada.replica.extend(log[1400:])
+        rows = [(each.id, each.data) for each in log[1400:]]
+        await ada.store.append_log(1400, rows, None, START)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sizes(tmp_path / "ada.sqlite") == [1502]
+        nursery.cancel_scope.cancel()
 
 
 # ---- eviction
