@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from protocol.hashing import as_number, digest
 from protocol.parameters import DEMO, MAIN
-from protocol.pools import MEMORY_OVERHEAD_MIB, MIB, Offer, Offers, Pool, Slot, its_turn, pool_size, redraw
+from protocol.pools import MEMORY_OVERHEAD_MIB, MIB, Offer, Offers, Pool, Slot, its_turn, pool_size, redraw, with_room
 
 PARAMETERS = replace(MAIN, pool=4, period=12)
 beacons = st.binary(min_size=32, max_size=32)
@@ -190,3 +190,33 @@ def test_who_loses_the_attestation_makes_room() -> None:
     pools = redraw({}, sizes, offers, beacon=key(0), marks=0, parameters=parameters, attested=everybody)
     pools = redraw(pools, sizes, offers, beacon=key(1), marks=1, parameters=parameters, attested=set())
     assert all(sum(slot is not None for slot in pool) == 2 for pool in pools.values())
+
+
+def test_a_base_needs_half_a_gibibyte_of_memory_beside_its_own_size() -> None:
+    for size, memory, fits in ((2**20, 513, True), (2**20, 512, False), (2**20 + 1, 513, False)):
+        offers = dict([offer(1, memory=memory)])
+        (slot,) = redraw({}, {key(1): size}, offers, beacon=bytes(32), marks=0, parameters=PARAMETERS)[key(1)]
+        assert (slot is not None) == fits
+
+
+def test_room_for_one_more_base_is_what_the_others_leave() -> None:
+    offers = dict([offer(1, disk=2), offer(2, disk=1), offer(3, disk=1)])
+    sizes = {key(number): MIB for number in range(10, 13)}
+    slots = [Slot(account, devices[0].device) for account, devices in offers.items()]
+    pools = {key(10): (slots[0], None), key(11): (None, slots[1])}
+    assert set(with_room(pools, sizes, offers, key(12))) == {key(1), key(3)}
+    assert set(with_room(pools, sizes, offers, key(11))) == set(offers), "what is held is not counted twice"
+    assert list(with_room({}, sizes, offers, key(12))) == sorted(offers)
+
+
+def test_after_four_tries_for_each_account_the_next_in_order_has_it() -> None:
+    offers = dict(offer(number, disk=int(number < 2)) for number in range(9))
+    accounts, fitting = sorted(offers), {key(0), key(1)}
+    for hour in (3639, 4779):  # of these beacons all tries miss the two that have room
+        beacon = hour.to_bytes(32, "big")
+        tries = [as_number(digest("peerboard/slot/1", beacon, key(1), 0, attempt)) % 9 for attempt in range(4 * 9)]
+        assert not {accounts[index] for index in tries} & fitting
+        pool = redraw({}, {key(1): MIB}, offers, beacon=beacon, marks=0, parameters=PARAMETERS)[key(1)]
+        in_order = [account for account in accounts[tries[0] :] + accounts[: tries[0]] if account in fitting]
+        assert pool[0] is not None
+        assert pool[0].account == in_order[0]
