@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -56,21 +58,56 @@ async def test_a_long_gap_is_filled_whatever_was_known(kit: Kit, peers: Peers, k
         assert codes(eve) == codes(ada)
 
 
-async def test_a_piece_that_is_not_the_logs_is_refused_before_it_is_kept(kit: Kit, peers: Peers) -> None:
+@pytest.mark.parametrize("wrong", [{1}, {1, 2, 3}])
+async def test_a_piece_that_is_not_the_logs_is_refused_before_it_is_kept(
+    kit: Kit, peers: Peers, wrong: set[int]
+) -> None:
+    """Several of them, too: they are opened at the same time, and one reason is told."""
     log, other = a_log(kit.genesis()), a_log(kit.genesis(), stars=2)
     async with peers.open("ada", log) as ada, peers.open("ben", log), peers.open("eve") as eve:
         genuine = ada.store.bundle
 
         async def swapped(bundle: Bundle) -> bytes:
-            if bundle.index != 1:
+            if bundle.index not in wrong:
                 return await genuine(bundle)
-            return b"".join(len(each.data).to_bytes(2, "big") + each.data for each in other[256:512])
+            entries = other[bundle.index * WIDTH :][: bundle.width]
+            return b"".join(len(each.data).to_bytes(2, "big") + each.data for each in entries)
 
         ada.store.bundle = swapped  # type: ignore[method-assign]
         await eve.log_reader.catch_up("ada")
         assert codes(eve) == ["LOG_REFUSED"]
         assert (eve.replica.size, await log_of(eve)) == (0, [])
         await eve.log_reader.catch_up("ben")
+        assert eve.replica.size == len(log)
+
+
+async def test_a_long_gap_can_be_left_at_any_time(kit: Kit, peers: Peers) -> None:
+    """What had come by then stays, no process does, and another peer brings the rest."""
+    log = a_log(kit.genesis())
+    inline.set(False)
+    async with peers.open("ada", log) as ada, peers.open("ben", log), peers.open("eve") as eve:
+        genuine, look_at, came = ada.store.bundle, eve.log_reader.watch.look_at, trio.Event()
+
+        async def slow(bundle: Bundle) -> bytes:
+            if bundle.index == 2:
+                await trio.sleep_forever()
+            return await genuine(bundle)
+
+        async def noticed(*part: Any) -> None:
+            await look_at(*part)
+            if eve.replica.size == 2 * WIDTH:
+                came.set()
+
+        ada.store.bundle = slow  # type: ignore[method-assign]
+        eve.log_reader.watch.look_at = noticed  # type: ignore[method-assign,assignment]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(eve.log_reader.catch_up, "ada")
+            await came.wait()
+            nursery.cancel_scope.cancel()
+        assert not [child for child in psutil.Process().children() if "node.signature_process" in child.cmdline()]
+        assert await log_of(eve) == [each.data for each in log[: 2 * WIDTH]]
+        await eve.log_reader.catch_up("ben")
+        assert await log_of(eve) == [each.data for each in log]
         assert eve.replica.size == len(log)
 
 
