@@ -16,6 +16,8 @@ from node.store_schema import WrittenByNewer, migrate
 T = TypeVar("T")
 
 MOST_JOURNAL_BYTES = 64 * 1024 * 1024
+PAGES_BETWEEN_CHECKPOINTS = 4000
+"""Of 4 KiB: while much is written, the same pages are not copied again and again, nor each commit waited for thrice."""
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 
 
@@ -34,6 +36,7 @@ def _database(file: Path) -> sqlite_utils.Database:
         database.enable_wal()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA journal_size_limit={MOST_JOURNAL_BYTES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={PAGES_BETWEEN_CHECKPOINTS}")
         migrate(connection)
     except BaseException:
         connection.close()
