@@ -40,7 +40,7 @@ async def read_body(stream: Stream, maximum: int) -> bytes:
             length = int.from_bytes(buffer[:PREFIX], "big")
             if length > maximum:
                 raise TooLong(length)
-    return bytes(buffer[PREFIX : PREFIX + length])
+    return bytes(memoryview(buffer)[PREFIX : PREFIX + length])
 
 
 async def write_body(stream: Stream, body: bytes) -> None:
