@@ -72,6 +72,33 @@ def test_a_device_that_joins_later_speaks_from_the_next_mark_on(world: World) ->
     assert world.log(commitments[0]) is None
 
 
+def test_an_accounts_devices_are_renewed_and_revoked_one_by_one(world: World, new_world: NewWorld) -> None:
+    second, ada = PrivateKey(b"2" * 32), world.account("ada")
+    consent = second.sign(consent_to(world.genesis.id, ada.public))
+    joining = seal(ada, world.genesis.id, Delegation(second.public, consent))
+    theirs = seal(second, world.genesis.id, Profile(0, 8192, 512, ("cuda",)))
+    assert world.log(joining, theirs) is None, "the epoch of the first device's profile is no bar to the second's"
+    world.mark(0)
+    mine = world.seal("ada", Profile(1, 4096, 1024, ("cpu",)))
+    assert world.log(mine) is None
+    devices = world.state.accounts[ada.public].devices
+    assert [known.device for known in devices] == sorted([second.public, world.device("ada").public])
+    assert {known.profile.memory: known.renewed for known in devices} == {8192: 0, 4096: 1}
+
+    twin = new_world()
+    twin.join(*PEOPLE)
+    twin.log(joining, theirs)
+    twin.mark(0)
+    newer = seal(second, world.genesis.id, Profile(1, 8192, 512, ("cuda",)))
+    assert world.log(newer) is None
+    assert twin.log(newer, mine) is None
+    assert world.state.accounts[ada.public] == twin.state.accounts[ada.public], "whichever came first"
+
+    assert world.log(revoke(world, "ada")) is None
+    (left,) = world.state.accounts[ada.public].devices
+    assert left.device == second.public
+
+
 def test_attesters_are_named_by_the_genesis(world: World) -> None:
     message = Attestation(world.account("ada").public, b"p" * 32, 0)
     assert world.log(world.seal("ben", message)) is Rejection.VOID_NOT_AN_ATTESTER
