@@ -13,6 +13,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bootstrap.publication import Publication
 from node import log_reader, snapshots, tile_requests
 from node.bulletin import Bulletin
 from node.core import Core, open_core
@@ -23,7 +24,7 @@ from node.snapshots import Retention
 from node.state_record import capture
 from node.store import StoreFailed
 from protocol.merkle import leaf_hash, verify_consistency
-from protocol.tiles import WIDTH, Tile
+from protocol.tiles import WIDTH, Bundle, Tile
 from tests.network.quiet_peers import START, Peers, a_log, codes, log_of
 
 Kit = Any
@@ -330,6 +331,18 @@ async def test_without_beginning_and_snapshot_the_log_is_fetched_again(kit: Kit,
         await ada.log_reader.catch_up("ben")
         assert ada.replica.state.digest() == ben.replica.state.digest()
         assert await log_of(ada) == [each.data for each in log]
+
+
+async def test_what_was_forgotten_is_not_published_with_holes(kit: Kit, peers: Peers, tmp_path: Path) -> None:
+    """Where the public files were lost and the store cannot make them anew, that is said."""
+    await pruned(peers, kit)
+    log = a_log(kit.genesis(), LENGTH, marks=MARKS)
+    async with peers.open("ada") as ada, peers.open("ben", log) as ben:
+        with pytest.raises(OSError, match=r"tile/entries/000 is no longer in the store: restore the folder"):
+            await Publication(ada, tmp_path / "public")._write_log(LENGTH)
+        assert not (tmp_path / "public/tile/entries").exists()
+        await Publication(ben, tmp_path / "public")._write_log(LENGTH)
+        assert (tmp_path / "public/tile/entries/000").read_bytes() == await ben.store.bundle(Bundle(0, WIDTH))
 
 
 PLACES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 99), st.integers(1, 999)), min_size=1, max_size=40)
