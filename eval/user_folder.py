@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
@@ -17,16 +18,26 @@ def user_folder(name: str) -> Path:
 
     Raises `UserFolderUnavailable`.
     """
-    own = f"peerboard-{name}-{os.getuid()}"
-    runtime = Path("/run/user") / str(os.getuid())
-    places = (runtime, Path("/tmp"), Path(tempfile.gettempdir()), platformdirs.user_cache_path())  # noqa: S108
-    for place in places:
+    found = next(user_folders(name), None)
+    if found is None:
+        raise UserFolderUnavailable(f"No lock files can be kept in any of {', '.join(map(str, _places()))}.")
+    return found
+
+
+def user_folders(name: str) -> Iterator[Path]:
+    """All such places: the first one may be there only while the user is logged in."""
+    for place in _places():
         if place.is_dir() and os.access(place, os.W_OK):
             try:
-                return private(place / own)
+                yield private(place / f"peerboard-{name}-{os.getuid()}")
             except (UserFolderUnavailable, OSError):
                 continue
-    raise UserFolderUnavailable(f"No lock files can be kept in any of {', '.join(map(str, places))}.")
+
+
+def _places() -> tuple[Path, ...]:
+    runtime = Path("/run/user") / str(os.getuid())
+    found = (runtime, Path("/tmp"), Path(tempfile.gettempdir()), platformdirs.user_cache_path())  # noqa: S108
+    return tuple(dict.fromkeys(place.resolve() for place in found))
 
 
 def private(folder: Path) -> Path:
