@@ -176,3 +176,14 @@ def test_a_vote_lasts_exactly_as_long_as_it_may(world: World) -> None:
     marks(world, 1)
     assert world.state.motions[b"m"].adopted == world.state.marks
     assert not world.state.votes
+
+
+def test_tracks_come_by_name_and_their_benchmarks_by_id(world: World) -> None:
+    (known,) = world.state.benchmarks.values()
+    more = [replace(known, name=f"b{number}", track=track) for number, track in enumerate(("z", "a", "z", "a", "z"))]
+    for benchmark in sorted(more, key=lambda benchmark: benchmark.id, reverse=True):
+        world.state.benchmarks[benchmark.id] = benchmark
+    found = ratings.tracks(world.state)
+    assert list(found) == ["a", "maths", "z"]
+    assert all(list(ids) == sorted(ids) for ids in found.values())
+    assert {track: len(ids) for track, ids in found.items()} == {"a": 2, "maths": 1, "z": 3}
