@@ -221,3 +221,41 @@ def test_structs_of_many_fields(count: int) -> None:
     else:
         with pytest.raises(TypeError):
             cbor.decode(cbor.encode(value), many)
+
+
+class Strings(Struct, frozen=True, forbid_unknown_fields=True):
+    exact: Annotated[tuple[Annotated[bytes, Meta(min_length=32, max_length=32)], ...], Meta(max_length=30)]
+    short: Annotated[tuple[Annotated[bytes, Meta(max_length=16)], ...], Meta(max_length=30)]
+
+
+def mostly(size: int) -> st.SearchStrategy[list[bytes]]:
+    """Byte strings of this size, with some of another one among them more often than not."""
+    alike = st.lists(st.binary(min_size=size, max_size=size), max_size=31)
+    other = st.lists(st.tuples(st.integers(0, 31), st.binary(max_size=size + 1)), max_size=2)
+    return st.builds(lambda items, others: [*items] and _with(items, others), alike, other)
+
+
+def _with(items: list[bytes], others: list[tuple[int, bytes]]) -> list[bytes]:
+    for place, item in others:
+        items[place % len(items)] = item
+    return items
+
+
+@given(mostly(32), mostly(16))
+def test_byte_strings_that_are_read_at_once_are_read_as_one_by_one(exact: list[bytes], short: list[bytes]) -> None:
+    data = cbor.encode({0: exact, 1: short})
+    sizes = {len(item) for item in exact} <= {32} and all(len(item) <= 16 for item in short)
+    if sizes and max(len(exact), len(short)) <= 30:
+        assert cbor.decode(data, Strings) == Strings(tuple(exact), tuple(short))
+    else:
+        with pytest.raises(Rejected):
+            cbor.decode(data, Strings)
+
+
+@pytest.mark.parametrize("flip", [1, 0x20, 0xFF])
+def test_each_byte_of_byte_strings_that_are_read_at_once_counts(flip: int) -> None:
+    data = cbor.encode(Strings((bytes(32),) * 3, (bytes(16),) * 3))
+    for place, byte in enumerate(data):
+        for damaged in (data[:place], data[:place] + bytes((byte ^ flip,)) + data[place + 1 :]):
+            with contextlib.suppress(Rejected):
+                assert cbor.encode(cbor.decode(damaged, Strings)) == damaged
