@@ -1,6 +1,6 @@
 """CPU per delivered message and latency of gossip: nodes in processes of their own, on loopback.
 
-    python benchmarks/gossip_cost.py [--nodes 3 8 --rate 50] [--seconds 20] [--size 1024] [--json]
+    python benchmarks/gossip_cost.py [--nodes 3 8 --rate 50] [--seconds 20] [--size 1024] [--over tcp quic] [--json]
 
 `rate` is messages a second in the whole network; each reaches all other nodes. The CPU time is that of all processes
 while messages flow, the library's heartbeats and pings included; latency is from publish to the subscriber. Unless told
@@ -29,6 +29,7 @@ LIMITS = {
     (8, 50.0): {"cpu_ms_per_delivery": 2.6, "p99_ms": 100.0},
     (24, 10.0): {"p99_ms": 1000.0},
 }
+PLACES = {"tcp": "/ip4/127.0.0.1/tcp/0", "quic": "/ip4/127.0.0.1/udp/0/quic-v1"}
 DIALS = 20  # what a node may dial; so up to 21 nodes are fully connected
 
 
@@ -50,7 +51,7 @@ class Lines:
         return json.loads(line)
 
 
-async def node(number: int, nodes: int, rate: float, seconds: float, size: int) -> None:
+async def node(number: int, nodes: int, rate: float, seconds: float, size: int, over: str) -> None:
     """One node: say the address, hear all addresses, connect, wait for the word, run, report."""
     from node.libp2p_network import open_libp2p_network
 
@@ -58,7 +59,7 @@ async def node(number: int, nodes: int, rate: float, seconds: float, size: int) 
     latencies: list[float] = []
     orders = Lines(trio.lowlevel.FdStream(os.dup(0)))
     async with (
-        open_libp2p_network(os.urandom(32), ["/ip4/127.0.0.1/tcp/0"]) as network,
+        open_libp2p_network(os.urandom(32), [PLACES[over]]) as network,
         network.subscribe(TOPIC, lambda data: True) as heard,
         trio.open_nursery() as nursery,
     ):
@@ -92,10 +93,10 @@ def say(value: Any) -> None:
     print(json.dumps(value), flush=True)
 
 
-async def measure(nodes: int, rate: float, seconds: float, size: int) -> dict[str, Any]:
+async def measure(nodes: int, rate: float, seconds: float, size: int, over: str) -> dict[str, Any]:
     """Run one network and sum up."""
     command = [sys.executable, "-I", __file__, "--nodes", str(nodes), "--rate", str(rate)]
-    command += ["--seconds", str(seconds), "--size", str(size), "--node"]
+    command += ["--seconds", str(seconds), "--size", str(size), "--over", over, "--node"]
     processes = [
         await trio.lowlevel.open_process([*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for number in range(nodes)
@@ -109,6 +110,7 @@ async def measure(nodes: int, rate: float, seconds: float, size: int) -> dict[st
     latencies = sorted(latency for report in reports for latency in report["latencies"])
     expected = sum(report["published"] for report in reports) * (nodes - 1)
     return {
+        "over": over,
         "nodes": nodes,
         "rate": rate,
         "bytes": size,
@@ -141,14 +143,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50.0, help="with --nodes")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--over", nargs="+", choices=tuple(PLACES), default=["tcp"], help="transports, side by side")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--node", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.node is not None:
-        trio.run(node, given.node, given.nodes[0], given.rate, given.seconds, given.size)
+        trio.run(node, given.node, given.nodes[0], given.rate, given.seconds, given.size, given.over[0])
         return
     runs = [(nodes, given.rate) for nodes in given.nodes] if given.nodes else RUNS
-    results = [trio.run(measure, nodes, rate, given.seconds, given.size) for nodes, rate in runs]
+    results = [
+        trio.run(measure, nodes, rate, given.seconds, given.size, over) for nodes, rate in runs for over in given.over
+    ]
     if given.json:
         print(
             json.dumps(
@@ -164,7 +169,7 @@ def main() -> None:
 
 def exceeded(result: dict[str, Any]) -> list[str]:
     """What is beyond the limits of a run of this size."""
-    limits = LIMITS.get((result["nodes"], result["rate"]), {})
+    limits = LIMITS.get((result["nodes"], result["rate"]), {}) if result["over"] == "tcp" else {}
     who = f"{result['nodes']} nodes at {result['rate']:g} a second"
     missed = [f"{who}: {name} {result[name]} > {most}" for name, most in limits.items() if result[name] > most]
     return missed + ([f"{who}: {result['delivered_percent']} % delivered"] if result["delivered_percent"] < 100 else [])

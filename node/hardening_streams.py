@@ -16,6 +16,7 @@ import node.hardening_import  # noqa: F401  comes before libp2p
 from node.hardening_frames import PlainFrames
 
 # isort: split
+from libp2p.abc import IMuxedConn
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.host.basic_host import BasicHost
@@ -23,6 +24,7 @@ from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection import swarm_connection
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -187,6 +189,27 @@ async def _open_whole(connection: Any) -> Any:
     raise MuxedStreamError(f"no stream could be opened within {OPEN_SECONDS:g} s")
 
 
+_stock_take_inbound = Swarm._do_handle_inbound_connection
+
+
+async def _take_inbound(swarm: Any, stream: Any, place: Any, failure: Any) -> None:
+    """Let a connection in, and hold its place until it ends.
+
+    Replaces: `Swarm._do_handle_inbound_connection`. Reason: it waits until the swarm ends, and with it a place among as
+    many as there may be connections, and a task: after so many inbound connections, ended or not, nobody is let in.
+    """
+    try:
+        if isinstance(stream, IMuxedConn):
+            connection = await swarm.add_conn(stream, direction="inbound")
+            await connection.event_closed.wait()
+        else:
+            muxed = await swarm.upgrade_inbound_raw_conn(RawConnection(stream, False), place)
+            await muxed.event_closed.wait()
+    except Exception as error:
+        log.debug("an inbound connection failed", error=repr(error))
+        await stream.close()
+
+
 _stock_remote_address = TrioTCPStream.get_remote_address
 
 
@@ -248,6 +271,7 @@ def apply_stream_deviations() -> None:
     TrioTCPStream.get_remote_address = _remote_address
     TrioTCPStream.write = _write_whole
     swarm_connection.SwarmConn.new_stream = _open_whole
+    Swarm._do_handle_inbound_connection = _take_inbound
     trio_manager.TrioManager.run_task = _run_contained_task
     trio_manager.TrioManager._schedule_task = _schedule_unless_closed
     # `logging.debug` of the module logging installs a handler on the root logger at its first call, so that every

@@ -91,7 +91,7 @@ async def open_libp2p_network(
     announced = tuple(str(parse_place(place)) for place in announce)
     require_free(listen)
     host = make_host(seed, places, inbound, outbound)
-    network = Libp2pNetwork(host, announced, relay=relay)
+    network = Libp2pNetwork(host, announced, relay=relay, places=inbound)
     with ungrouped():
         async with host.run(listen_addrs=places):
             if len(host.get_transport_addrs()) < len(places):
@@ -131,7 +131,9 @@ class _Notifee:
 class Libp2pNetwork:
     """A running host's `Network`; made by `open_libp2p_network`."""
 
-    def __init__(self, host: GuardedHost, announced: tuple[str, ...], *, relay: bool = False) -> None:
+    def __init__(
+        self, host: GuardedHost, announced: tuple[str, ...], *, relay: bool = False, places: int = INBOUND
+    ) -> None:
         self.host = host
         self.peer = str(host.get_id())
         self.pubsub = GuardedPubsub(
@@ -153,7 +155,7 @@ class Libp2pNetwork:
         self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
         self._change = trio.Event()
         self._swarm.register_notifee(_Notifee(self))
-        self.reach = Reach(self)
+        self.reach = Reach(self, places=places)
         self._replacing: set[str] = set()
         self._hole_punch = HolePunch(self, self.reach.reachability, self._replace)
 

@@ -5,7 +5,8 @@ and known to be reachable there. So nodes that know only the bootstrap get to kn
 is passed on only if this node dialled it, or if its owner named it over a connection from that very host: nobody can
 make others dial a stranger. Who cannot be dialled is passed on by its relays alone, at their own addresses; who can be
 leaves that dialling to the other. Loopback and private addresses are passed on only by a node that listens on such a
-one itself, to a peer that is as near.
+one itself, to a peer that is as near. Whoever has hardly a place left lets one go who was there for a while, so that
+newcomers are let in, if only to be told of others.
 """
 
 import random
@@ -22,7 +23,7 @@ from node.network import Network, Peer, RequestFailed, Unreachable
 from node.reachability import Reachability, Standing
 
 PEERS = "/peerboard/peers/1"
-DESIRED = 8
+DESIRED, PLACES = 8, 40
 FIRST_PAUSE, LAST_PAUSE = 0.25, 2.0
 GLARE_SECONDS = 1.0
 STEADY_SECONDS = 10.0
@@ -30,6 +31,7 @@ PATIENCE_SECONDS = 600.0
 ASK_SECONDS = 30.0
 TOLD, NAMED = 32, 8
 CANDIDATES = 256
+STAY_SECONDS, ROOM_PAUSE = 60.0, 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +57,12 @@ class Chance(Protocol):
 class Reach:
     """Keeps one node connected. Answers peers from the moment it is made; dials while `keep_connected` runs."""
 
-    def __init__(self, network: Network, *, desired: int = DESIRED, chance: Chance | None = None) -> None:
+    def __init__(
+        self, network: Network, *, desired: int = DESIRED, places: int = PLACES, chance: Chance | None = None
+    ) -> None:
+        """`places`: how many peers may have dialled this node."""
         self._network = network
+        self._crowd = max(1, places - max(1, places // 10))
         self._desired = desired
         self._chance = chance or random.SystemRandom()
         self._confirmed: dict[str, Address] = {}
@@ -98,6 +104,7 @@ class Reach:
                     self._kept.add(peer)
                     nursery.start_soon(self._keep, address, peer)
             nursery.start_soon(self._ask_around)
+            nursery.start_soon(self._make_room)
             nursery.start_soon(self.reachability.run)
             await self._fill(nursery)
 
@@ -197,6 +204,21 @@ class Reach:
                 del candidates[chosen.peer]
                 return chosen
         return None
+
+    async def _make_room(self) -> None:
+        """While hardly a place is left, let one go after the other; nobody who needs this node as relay."""
+        while True:
+            moved = self._changed
+            inbound = [peer for peer in self._network.peers() if not peer.outbound and not peer.relayed]
+            if len(inbound) < self._crowd:
+                await moved.wait()
+                continue
+            settled = trio.current_time() - STAY_SECONDS
+            free = [peer for peer in inbound if peer.peer not in self._network.relayed] or inbound
+            leaving = [peer for peer in free if peer.since <= settled]
+            if leaving:
+                await self._network.disconnect(min(leaving, key=lambda peer: peer.since).peer)
+            await trio.sleep(ROOM_PAUSE)
 
     async def _ask_around(self) -> None:
         """While peers are missing, ask one from time to time."""

@@ -8,9 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 import trio
 
+from node import hardening_streams
 from node.libp2p_host import CannotListen
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import Unreachable
+
+# isort: split
+from libp2p.network.swarm import Swarm
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 
@@ -112,6 +116,32 @@ async def test_inbound_connections_are_capped_and_outbound_places_stay_free() ->
         assert {peer.peer for peer in hub.peers()} == {other.peer for other in others[:2]}
         assert await hub.connect(others[3].addresses[0]) == others[3].peer
         assert len(hub.peers()) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "ours"), [(LOOPBACK, True), (LOOPBACK, False), ("/ip4/127.0.0.1/udp/0/quic-v1", True)]
+)
+async def test_a_connection_that_ended_leaves_its_place(
+    monkeypatch: pytest.MonkeyPatch, place: str, ours: bool
+) -> None:
+    """_take_inbound."""
+    if not ours:
+        monkeypatch.setattr(Swarm, "_do_handle_inbound_connection", hardening_streams._stock_take_inbound)
+    seed = hashlib.sha256(b"hub").digest()
+    async with (
+        open_libp2p_network(seed, [place], inbound=1, outbound=1) as hub,
+        opened("other", place) as other,
+        hub.changes() as changes,
+    ):
+        let_in = 0
+        for _ in range(4):
+            with suppress(Unreachable):
+                await other.connect(hub.addresses[0])
+                let_in += 1
+                assert (await changes.receive()).joined
+                await other.disconnect(hub.peer)
+                assert not (await changes.receive()).joined
+        assert let_in == (4 if ours else 2)
 
 
 async def test_too_many_connections_of_ones_own_are_said() -> None:

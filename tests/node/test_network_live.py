@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trio
 
+from node import reach
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import Gossip, PeerChange
 
@@ -111,3 +112,33 @@ async def test_nodes_that_know_only_the_bootstrap_outlive_it() -> None:
             await nodes[0].publish(TOPIC, b"we go on")
             for _, heard in living_nodes[1:]:
                 assert (await heard.receive()).data == b"we go on"
+
+
+async def repeat(network: Libp2pNetwork, number: int) -> None:
+    """Publish for ever: connections come and go, and a message that meets none of them is lost."""
+    for turn in range(1 << 16):
+        await network.publish(TOPIC, bytes([number, *turn.to_bytes(2, "big")]))
+        await trio.sleep(0.5)
+
+
+async def test_peers_over_the_cap_are_let_in_in_turn_and_nobody_is_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All know nobody but a node that has places for three; everybody hears everybody all the same."""
+    monkeypatch.setattr(reach, "STAY_SECONDS", 0.5)
+    monkeypatch.setattr(reach, "ROOM_PAUSE", 0.1)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(trio.fail_after(2 * PATIENCE))
+        crowded = await stack.enter_async_context(
+            open_libp2p_network(hashlib.sha256(b"crowded").digest(), ["/ip4/127.0.0.1/tcp/0"], inbound=3, outbound=3)
+        )
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(crowded.keep_connected, ())
+        nodes = [await stack.enter_async_context(living(f"n{number}", crowded.addresses[0])) for number in range(7)]
+        for network, _ in nodes:
+            await network.await_audience(TOPIC, 3)
+        for number, (network, _) in enumerate(nodes):
+            nursery.start_soon(repeat, network, number)
+        for number, (_, heard) in enumerate(nodes):
+            missing = set(range(len(nodes))) - {number}
+            while missing:
+                missing.discard((await heard.receive()).data[0])
+        nursery.cancel_scope.cancel()

@@ -2,18 +2,24 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from node import hardening_quic
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import PeerChange
 
 # isort: split
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from libp2p.io.exceptions import IOException
 from libp2p.peer.id import ID
 
 TCP, QUIC = "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"
@@ -55,6 +61,79 @@ async def test_a_silent_stream_does_not_break_off() -> None:
         stream = await b.host.new_stream(ID.from_string(a.peer), ["/ipfs/ping/1.0.0"])
         assert stream.muxed_stream.READ_TIMEOUT > 86_400
         await stream.reset()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_bytes_that_come_with_the_end_are_read(ours: bool) -> None:
+    """_read_to_the_end."""
+    read = hardening_quic._read_to_the_end if ours else hardening_quic._stock_read
+    received: list[bytes] = []
+
+    async def collect(stream: Any) -> None:
+        with suppress(IOException):
+            received.append(await read(stream, 100))
+
+    async with opened("a", QUIC) as a, opened("b", QUIC) as b:
+        await b.connect(a.addresses[0])
+        stream = (await b.host.new_stream(ID.from_string(a.peer), ["/ipfs/ping/1.0.0"])).muxed_stream
+        async with trio.open_nursery() as nursery:  # noqa: SIM117  the lock goes first
+            async with stream._state_lock:  # the reader has found no bytes, and asks whether the stream has ended
+                nursery.start_soon(collect, stream)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(stream.handle_data_received, b"rest", True)
+                while not stream._read_closed:
+                    await trio.lowlevel.checkpoint()
+        assert received == ([b"rest"] if ours else [])
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_no_bytes_are_left_out_amid_a_stream(ours: bool) -> None:
+    """_take_or_reset."""
+    take = hardening_quic._take_or_reset if ours else hardening_quic._stock_take
+    async with opened("a", QUIC) as a, opened("b", QUIC) as b:
+        await b.connect(a.addresses[0])
+        stream = (await b.host.new_stream(ID.from_string(a.peer), ["/ipfs/ping/1.0.0"])).muxed_stream
+        stream.MAX_RECEIVE_BUFFER_SIZE = 10
+        await take(stream, b"one", False)
+        await take(stream, bytes(20), False)
+        await take(stream, b"three", False)
+        if ours:
+            assert stream.is_reset()
+        else:
+            assert await stream.read(100) == b"onethree"
+
+
+class Numbered:
+    """Stands for an aioquic connection with two datagrams to send at a time, and for the socket."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.sent: list[int] = []
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, None]]:
+        self.made += 2
+        return [(bytes([self.made - 1]), None), (bytes([self.made]), None)]
+
+    async def sendto(self, datagram: bytes, address: None) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sent.append(datagram[0])
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_datagrams_leave_in_order_and_none_is_lost(ours: bool) -> None:
+    """_transmit_in_order."""
+    transmit = hardening_quic._transmit_in_order if ours else hardening_quic._stock_transmit
+    numbered = Numbered()
+    connection = SimpleNamespace(
+        _socket=numbered, _quic=numbered, _stats=Counter(), _refresh_send_backpressure=lambda: None
+    )
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(transmit, connection)
+    assert (numbered.sent == sorted(numbered.sent)) is ours
+    with trio.move_on_after(0):
+        await transmit(connection)
+    assert (len(numbered.sent) == numbered.made) is ours
 
 
 def hello() -> bytes:

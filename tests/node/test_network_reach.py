@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from node.addresses import LENGTH_MAXIMUM, Reachable, parse, reachable
 from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
 from node.network import RequestFailed
-from node.reach import PEERS, Named
+from node.reach import PEERS, STAY_SECONDS, Named
 
 PARTS = ["", "ip4", "ip6", "1.2.3.4", "::1", "fe80::1%x", "tcp", "0", "1", "65536", "p2p", "a"]
 BOOTSTRAP = "/ip4/10.0.0.1/tcp/4001/p2p/bootstrap"
@@ -108,6 +108,33 @@ async def test_no_more_peers_than_desired_are_dialled(hub: MemoryHub, autojump_c
         for node in nodes:
             assert len(node.peers()) >= 8
             assert sum(peer.outbound for peer in node.peers()) <= 8
+
+
+async def test_whoever_is_crowded_lets_one_go_who_was_there_for_long_and_needs_no_relay(
+    hub: MemoryHub, autojump_clock: MockClock
+) -> None:
+    async with (
+        hub.open("bootstrap", relay=True) as bootstrap,
+        hub.open("first") as first,
+        hub.open("second") as second,
+        hub.open("third") as third,
+        trio.open_nursery() as nursery,
+    ):
+        bootstrap.reach._crowd = 3
+        nursery.start_soon(bootstrap.keep_connected, ())
+        await first.connect(BOOTSTRAP)
+        await first.reserve("bootstrap")
+        for other in (second, third):
+            await trio.sleep(STAY_SECONDS / 2 - 1)
+            assert len(bootstrap.peers()) < 3
+            await other.connect(BOOTSTRAP)
+        await trio.sleep(1)
+        assert len(bootstrap.peers()) == 3  # nobody but who needs the relay was there for long
+        await trio.sleep(STAY_SECONDS / 2 + 2)
+        assert [peer.peer for peer in bootstrap.peers()] == ["first", "third"]
+        await trio.sleep(STAY_SECONDS)
+        assert len(bootstrap.peers()) == 2
+        nursery.cancel_scope.cancel()
 
 
 async def ask(asker: MemoryNetwork, peer: str, *named: str) -> tuple[str, ...]:
