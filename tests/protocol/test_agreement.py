@@ -79,6 +79,18 @@ def test_fingerprints_that_hardly_differ_are_seen_to_agree(middle: list[int], st
     assert Agreement([encoded([value + step for value in varied]) for step in steps], 8).is_unanimous()
 
 
+def test_who_joins_is_compared_where_one_reference_cannot_tell() -> None:
+    """Two that agree with the reference and are alike, but so far from it that they might lie on either side of it."""
+    middle = [1000 * (place % 7) for place in range(32)]
+    beside, beyond = ([value + step for value in middle] for step in (75, -75))
+    agreement = Agreement([encoded(values) for values in (middle, beside, beside)], 55)
+    assert agreement.largest(2) == (0, 1)
+    assert agreement.joining([2], [0, 1]) == [2]
+    apart = Agreement([encoded([value + 75 for value in values]) for values in (middle, beside, beyond)], 55)
+    assert apart.largest(2) == (0, 1)
+    assert apart.joining([2], [0, 1]) == []
+
+
 def test_none_and_constant_ones_are_not_unanimous() -> None:
     assert not Agreement([], 55).is_unanimous()
     assert not Agreement([encoded([1000] * 32)] * 5, 55).is_unanimous()
