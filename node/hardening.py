@@ -10,7 +10,7 @@ a test that fails without it. Importing this takes a second or two: only `node.l
 from node.hardening_frames import PlainFrames, apply_frame_deviations
 from node.hardening_gossip import ContentCache, GuardedGossip, Remembered, content_id, score_parameters
 from node.hardening_import import LIBP2P, FastecdsaStandIn, require_release
-from node.hardening_pubsub import FrameReader, GuardedPubsub, MalformedFrame, Verdict
+from node.hardening_pubsub import FrameReader, GuardedPubsub, MalformedFrame
 from node.hardening_quic import apply_quic_deviations
 from node.hardening_speed import QuickLock, apply_speed_deviations
 from node.hardening_streams import (
@@ -40,7 +40,6 @@ __all__ = [
     "PlainFrames",
     "QuickLock",
     "Remembered",
-    "Verdict",
     "apply_frame_deviations",
     "apply_quic_deviations",
     "apply_speed_deviations",

@@ -3,7 +3,6 @@
 `docs/upstream.md` has each as a report.
 """
 
-import enum
 import functools
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.utils import encode_varint_prefixed
 
 from node.hardening_gossip import GuardedGossip, Remembered, content_id
+from node.subscriptions import Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -35,15 +35,7 @@ TOPIC_LENGTH = 256
 AUTHORS_REMEMBERED = 1024
 
 
-class Verdict(enum.Enum):
-    """What becomes of a new message: relayed; held against its forwarder; or neither."""
-
-    ACCEPTED = enum.auto()
-    REFUSED = enum.auto()
-    IGNORED = enum.auto()
-
-
-Judge = Callable[[str, bytes, ID], Verdict]
+Judge = Callable[[str, bytes, str], Verdict]
 
 
 class MalformedFrame(Exception):
@@ -180,7 +172,7 @@ class GuardedPubsub(Pubsub):  # type: ignore[misc]
             return
         # Only now: a copy with a bad signature must not suppress the good one. A refusal is for the content alone.
         self.seen_messages.add(identity)
-        verdict = self._judge(topic, bytes(msg.data), msg_forwarder)
+        verdict = self._judge(topic, bytes(msg.data), str(msg_forwarder))
         if verdict is Verdict.ACCEPTED:
             self.router.scorer.on_first_delivery(msg_forwarder, topic)
             self.router.relay(msg, identity, forwarder=msg_forwarder)

@@ -9,14 +9,13 @@ from typing import Any
 
 import structlog
 import trio
-from msgspec import Struct
 
 from node.addresses import is_circuit, parse
 from node.circuit_wire import CircuitFailed
 from node.circuits import Circuits
 
 # Before the first import of libp2p, which it mends.
-from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, Verdict, forget_failed_dial
+from node.hardening import GuardedGossip, GuardedHost, GuardedPubsub, forget_failed_dial
 from node.hole_punch import HolePunch
 from node.libp2p_host import (
     DIAL_SECONDS,
@@ -30,9 +29,7 @@ from node.libp2p_host import (
     shake_hands,
 )
 from node.libp2p_requests import Requests
-from node.mailbox import Mailbox
 from node.network import (
-    CHANGE_QUEUE,
     MESSAGE_MAXIMUM,
     REMEMBERED_SECONDS,
     REQUEST_SECONDS,
@@ -49,8 +46,10 @@ from node.network import (
     Validator,
     anybody,
 )
+from node.peer_table import PeerTable
 from node.reach import Reach
 from node.relay_service import RelayService
+from node.subscriptions import Subscriptions
 from node.ungrouped import ungrouped
 
 # isort: split
@@ -104,12 +103,6 @@ async def open_libp2p_network(
                     await network.close()
 
 
-class _Topic(Struct):
-    validate: Validator
-    admit: Admission
-    mailbox: Mailbox[Gossip]
-
-
 class _Notifee:
     """Hears from the swarm of connections opening and closing."""
 
@@ -136,23 +129,21 @@ class Libp2pNetwork:
     ) -> None:
         self.host = host
         self.peer = str(host.get_id())
+        self._subscriptions = Subscriptions()
         self.pubsub = GuardedPubsub(
             host,
             GuardedGossip(),
-            judge=self._judge,
+            judge=self._subscriptions.judge,
             heard=self._changed,
             message_maximum=MESSAGE_MAXIMUM,
             remembered_seconds=REMEMBERED_SECONDS,
         )
         self._swarm = host.get_network()
         self._announced = announced
-        self._peers: dict[str, Peer] = {}
-        self._topics: dict[str, _Topic] = {}
-        self._watchers: list[Mailbox[PeerChange]] = []
+        self._peers = PeerTable()
         self._requests = Requests(host, self._peers.__contains__)
         self._circuits = Circuits(host, self._direct_place)
-        self._relay = RelayService(host, lambda: self.addresses, self._is_direct) if relay else None
-        self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
+        self._relay = RelayService(host, lambda: self.addresses, self._peers.has_direct) if relay else None
         self._change = trio.Event()
         self._swarm.register_notifee(_Notifee(self))
         self.reach = Reach(self, places=places)
@@ -172,18 +163,12 @@ class Libp2pNetwork:
     @property
     def traffic(self) -> Traffic:
         """See `Network.traffic`."""
-        waiting = sum(topic.mailbox.dropped for topic in self._topics.values())
-        counts = {**self._counts, "requested": self._requests.requested, "served": self._requests.served}
-        return Traffic(**{**counts, "dropped": counts["dropped"] + waiting})
+        return self._subscriptions.traffic(requested=self._requests.requested, served=self._requests.served)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Network.publish`."""
-        joined = self._topics.get(topic)
-        if len(data) > MESSAGE_MAXIMUM:
-            raise ValueError(f"a message of {len(data)} bytes is longer than {MESSAGE_MAXIMUM}")
-        if joined and not joined.validate(data):
-            raise ValueError(f"the own validator of {topic} refuses this message")
-        self._counts["published"] += 1
+        self._subscriptions.check_own(topic, data)
+        self._subscriptions.published()
         await self.pubsub.publish(topic, data)
 
     @asynccontextmanager
@@ -191,16 +176,11 @@ class Libp2pNetwork:
         self, topic: str, validate: Validator, *, admit: Admission = anybody, queue: int = SUBSCRIPTION_QUEUE
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Gossip]]:
         """See `Network.subscribe`."""
-        if topic in self._topics:
-            raise ValueError(f"{topic} has a subscriber already")
-        with Mailbox[Gossip](queue) as mailbox:
-            self._topics[topic] = _Topic(validate, admit, mailbox)
+        with self._subscriptions.open(topic, validate, admit, queue) as messages:
             try:
                 await self.pubsub.subscribe(topic)
-                yield mailbox.channel
+                yield messages
             finally:
-                del self._topics[topic]
-                self._counts["dropped"] += mailbox.dropped
                 with trio.move_on_after(1, shield=True):
                     await self.pubsub.unsubscribe(topic)
 
@@ -321,14 +301,8 @@ class Libp2pNetwork:
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
         """See `Network.changes`."""
-        with Mailbox[PeerChange](CHANGE_QUEUE) as mailbox:
-            for name in self._peers:
-                mailbox.put(PeerChange(name, joined=True))
-            self._watchers.append(mailbox)
-            try:
-                yield mailbox.channel
-            finally:
-                self._watchers.remove(mailbox)
+        with self._peers.changes() as channel:
+            yield channel
 
     async def request(
         self,
@@ -366,54 +340,26 @@ class Libp2pNetwork:
             return
         # A punched hole is open to this node alone: that it got through says of nobody that he can be dialled.
         outbound = connection.direction == Direction.OUTBOUND and name not in self._replacing
-        self._peers[name] = Peer(name, trio.current_time(), place_of(connection.muxed_conn), outbound)
-        self._tell(name, joined=True)
+        self._peers.join(Peer(name, trio.current_time(), place_of(connection.muxed_conn), outbound))
+        self._changed()
 
     def parted(self, peer: ID) -> None:
         """The swarm closed a connection."""
         name = str(peer)
         if name in self._peers and not self._swarm.connections.get(peer):
-            del self._peers[name]
+            self._peers.part(name)
             self._requests.forget(name)
             self._circuits.forget(name)
             if self._relay:
                 self._relay.forget(name)
-            self._tell(name, joined=False)
+            self._changed()
 
     def _direct_place(self, peer: str) -> str | None:
-        known = self._peers.get(peer)
-        return None if known is None or known.relayed else known.address
-
-    def _is_direct(self, peer: str) -> bool:
-        return self._direct_place(peer) is not None
-
-    def _tell(self, name: str, *, joined: bool) -> None:
-        for watcher in self._watchers:
-            watcher.put(PeerChange(name, joined))
-        self._changed()
+        return self._peers[peer].address if self._peers.has_direct(peer) else None
 
     def _changed(self) -> None:
         self._change.set()
         self._change = trio.Event()
-
-    def _judge(self, topic: str, data: bytes, forwarder: ID) -> Verdict:
-        joined = self._topics.get(topic)
-        if joined is None:
-            return Verdict.IGNORED
-        try:
-            valid = joined.validate(data)
-        except Exception:
-            log.exception("a validator failed; the message is rejected", topic=topic)
-            valid = False
-        if not valid:
-            self._counts["rejected"] += 1
-            return Verdict.REFUSED
-        if not joined.admit(data):
-            self._counts["ignored"] += 1
-            return Verdict.IGNORED
-        self._counts["delivered"] += 1
-        joined.mailbox.put(Gossip(data, str(forwarder)))
-        return Verdict.ACCEPTED
 
 
 async def _located(address: str) -> PeerInfo:

@@ -12,16 +12,11 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-import structlog
 import trio
-from msgspec import Struct
 
 from node.addresses import CIRCUIT, is_circuit, parse
-from node.mailbox import Mailbox
 from node.memory_requests import MemoryRequests
 from node.network import (
-    CHANGE_QUEUE,
-    MESSAGE_MAXIMUM,
     REMEMBERED_SECONDS,
     REQUEST_SECONDS,
     SUBSCRIPTION_QUEUE,
@@ -37,10 +32,10 @@ from node.network import (
     Validator,
     anybody,
 )
+from node.peer_table import PeerTable
 from node.reach import Reach
+from node.subscriptions import Subscriptions, Verdict
 from node.ungrouped import ungrouped
-
-log = structlog.get_logger(__name__)
 
 RESERVATION_SECONDS = 600.0
 
@@ -162,12 +157,6 @@ class MemoryHub:
                 await self._wake.wait()
 
 
-class _Topic(Struct):
-    validate: Validator
-    admit: Admission
-    mailbox: Mailbox[Gossip]
-
-
 class MemoryNetwork:
     """One node's `Network` on a `MemoryHub`."""
 
@@ -182,31 +171,23 @@ class MemoryNetwork:
         self._relaying = relay
         self._reserved: dict[str, float] = {}
         self._nursery = nursery
-        self._peers: dict[str, Peer] = {}
-        self._topics: dict[str, _Topic] = {}
-        self._watchers: list[Mailbox[PeerChange]] = []
+        self._peers = PeerTable()
+        self._subscriptions = Subscriptions()
         self._requests = MemoryRequests(name, self._peers.__contains__, self._find_requests, hub.send, nursery)
         self._seen: dict[bytes, float] = {}
-        self._counts = dict.fromkeys(Traffic.__struct_fields__, 0)
         self.reach = Reach(self, chance=random.Random(name))  # noqa: S311  the same every time
 
     @property
     def traffic(self) -> Traffic:
         """Counters since the start."""
-        waiting = sum(topic.mailbox.dropped for topic in self._topics.values())
-        counts = {**self._counts, "requested": self._requests.requested, "served": self._requests.served}
-        return Traffic(**{**counts, "dropped": counts["dropped"] + waiting})
+        return self._subscriptions.traffic(requested=self._requests.requested, served=self._requests.served)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Network.publish`."""
         await trio.lowlevel.checkpoint()
-        joined = self._topics.get(topic)
-        if len(data) > MESSAGE_MAXIMUM:
-            raise ValueError(f"a message of {len(data)} bytes is longer than the {MESSAGE_MAXIMUM} that travel")
-        if joined and not joined.validate(data):
-            raise ValueError(f"the own validator of {topic} refuses this message")
+        self._subscriptions.check_own(topic, data)
         if self._first(topic, data):
-            self._counts["published"] += 1
+            self._subscriptions.published()
             self._relay(topic, data, without=self.peer)
 
     @asynccontextmanager
@@ -214,21 +195,16 @@ class MemoryNetwork:
         self, topic: str, validate: Validator, *, admit: Admission = anybody, queue: int = SUBSCRIPTION_QUEUE
     ) -> AsyncIterator[trio.MemoryReceiveChannel[Gossip]]:
         """See `Network.subscribe`."""
-        if topic in self._topics:
-            raise ValueError(f"{topic} has a subscriber already")
-        with Mailbox[Gossip](queue) as mailbox:
-            self._topics[topic] = _Topic(validate, admit, mailbox)
-            self._hub.announce()
-            try:
-                yield mailbox.channel
-            finally:
-                del self._topics[topic]
-                self._counts["dropped"] += mailbox.dropped
+        try:
+            with self._subscriptions.open(topic, validate, admit, queue) as messages:
                 self._hub.announce()
+                yield messages
+        finally:
+            self._hub.announce()
 
     def audience(self, topic: str) -> int:
         """See `Network.audience`."""
-        return sum(topic in self._hub.networks[name]._topics for name in self._peers)
+        return sum(topic in self._hub.networks[name]._subscriptions for name in self._peers)
 
     async def await_audience(self, topic: str, count: int = 1) -> None:
         """See `Network.await_audience`."""
@@ -245,7 +221,7 @@ class MemoryNetwork:
     def relayed(self) -> tuple[str, ...]:
         """See `Network.relayed`."""
         now = trio.current_time()
-        return tuple(name for name, until in self._reserved.items() if until > now and self.has_direct(name))
+        return tuple(name for name, until in self._reserved.items() if until > now and self._peers.has_direct(name))
 
     async def connect(self, address: str) -> str:
         """See `Network.connect`."""
@@ -284,7 +260,7 @@ class MemoryNetwork:
 
     def has_direct(self, peer: str) -> bool:
         """Whether that peer is connected without a relay."""
-        return peer in self._peers and not self._peers[peer].relayed
+        return self._peers.has_direct(peer)
 
     async def disconnect(self, peer: str) -> None:
         """See `Network.disconnect`."""
@@ -303,14 +279,8 @@ class MemoryNetwork:
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
         """See `Network.changes`."""
-        with Mailbox[PeerChange](CHANGE_QUEUE) as mailbox:
-            for name in self._peers:
-                mailbox.put(PeerChange(name, joined=True))
-            self._watchers.append(mailbox)
-            try:
-                yield mailbox.channel
-            finally:
-                self._watchers.remove(mailbox)
+        with self._peers.changes() as channel:
+            yield channel
 
     async def request(
         self,
@@ -331,8 +301,7 @@ class MemoryNetwork:
         """End every connection."""
         for name in tuple(self._peers):
             self._end_circuits(name)
-            self._peers.pop(name)
-            self._tell(name, joined=False)
+            self._peers.part(name)
             self._hub.networks[name]._lose(self.peer)
         self._hub.announce()
 
@@ -350,24 +319,19 @@ class MemoryNetwork:
         self._hub.announce()
 
     def _meet(self, other: "MemoryNetwork", circuit: str, *, outbound: bool) -> None:
-        self._peers[other.peer] = Peer(other.peer, trio.current_time(), circuit or other.place, outbound)
-        self._tell(other.peer, joined=True)
+        self._peers.join(Peer(other.peer, trio.current_time(), circuit or other.place, outbound))
 
     def _lose(self, name: str) -> None:
-        if self._peers.pop(name, None) is None:
+        if name not in self._peers:
             return
+        self._peers.part(name)
         self._reserved.pop(name, None)
         self._end_circuits(name)
         self._requests.break_off(name)
-        self._tell(name, joined=False)
 
     def _find_requests(self, name: str) -> MemoryRequests | None:
         network = self._hub.networks.get(name)
         return network._requests if network else None
-
-    def _tell(self, name: str, *, joined: bool) -> None:
-        for watcher in self._watchers:
-            watcher.put(PeerChange(name, joined))
 
     def _first(self, topic: str, data: bytes) -> bool:
         """Whether this message is new here; remembers it for a while."""
@@ -391,20 +355,7 @@ class MemoryNetwork:
             self._hub.networks[name]._receive(self.peer, topic, data)
 
     def _receive(self, sender: str, topic: str, data: bytes) -> None:
-        joined = self._topics.get(topic)
-        if joined is None or not self._first(topic, data):
+        if topic not in self._subscriptions or not self._first(topic, data):
             return
-        try:
-            valid = joined.validate(data)
-        except Exception:
-            log.exception("a validator failed; the message is rejected", topic=topic)
-            valid = False
-        if not valid:
-            self._counts["rejected"] += 1
-            return
-        if not joined.admit(data):
-            self._counts["ignored"] += 1
-            return
-        self._counts["delivered"] += 1
-        joined.mailbox.put(Gossip(data, sender))
-        self._relay(topic, data, without=sender)
+        if self._subscriptions.judge(topic, data, sender) is Verdict.ACCEPTED:
+            self._relay(topic, data, without=sender)

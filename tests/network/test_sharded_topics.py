@@ -71,7 +71,7 @@ async def test_a_node_hears_by_gossip_what_it_is_asked_about_and_the_rest_all_th
             asked = {task.subject.model for task in plan.tasks.values() if account in task.ranking}
             assert followed == {shards.of_model(model) for model in asked}
             network = simulation.cores[name].network
-            assert {topic for topic in network._topics if topic.startswith(f"{shards.common}/")} == {
+            assert {topic for topic in network._subscriptions if topic.startswith(f"{shards.common}/")} == {
                 shards.topic(shard) for shard in followed
             }
         assert any(shards.of_account(plan, kit.identity(name).account.public) < shards.all for name in names)
