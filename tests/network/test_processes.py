@@ -29,7 +29,7 @@ from protocol.parameters import DEMO
 from tests.hub.stand_in import HubStandIn
 from tests.network.running import running
 
-EPOCH_SECONDS = 20
+EPOCH_SECONDS = 28
 PATIENCE = 90.0
 STOP_SECONDS = 5.0
 WRONG_BYTES = b"not the registered file"
@@ -44,11 +44,11 @@ def wrong_hub(hub: HubStandIn) -> None:
 @pytest.fixture
 def members(tmp_path: Path, wrong_hub: None) -> Iterator[list[Member]]:
     """A running network: the bootstrap and four nodes."""
-    parameters = replace(DEMO, epoch_seconds=EPOCH_SECONDS, grace_seconds=3, quick_depth=5)
+    parameters = replace(DEMO, epoch_seconds=EPOCH_SECONDS, grace_seconds=5, quick_depth=5)
     file = HubFile("test/wrong", "1" * 40, "wrong.gguf", hashlib.sha256(b"right").digest(), len(WRONG_BYTES))
     wrong = Model(file, (), "llama", 1000, "F16", "Apache-2.0")
     models = (*packaged_models()[:2], wrong)
-    network = write_demo_network(tmp_path, 4, time.time() + 4, parameters=parameters, models=models)
+    network = write_demo_network(tmp_path, 4, time.time() + 6, parameters=parameters, models=models)
     people = [Member("bootstrap", network.bootstrap, ["bootstrap", "run"])]
     people += [Member(f"node-{place}", home, ["run"]) for place, home in enumerate(network.nodes, 1)]
     with running(people):
