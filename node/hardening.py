@@ -3,8 +3,9 @@
 The parts lie in `hardening_import` (release, fastecdsa), `hardening_streams` (tasks, hosts, yamux, dialling),
 `hardening_speed` (locks, window), `hardening_frames` (reading and writing frames), `hardening_gossip` (router),
 `hardening_relay` (who sends a copy), `hardening_pubsub` (frames, messages) and `hardening_quic`. Each deviation names
-what it replaces and why; `docs/upstream.md` reports them, and tests/node/test_network_hardening.py has for each
-a test that fails without it. Importing this takes a second or two: only `node.libp2p_network` does.
+what it replaces and why; `docs/upstream.md` reports them, and tests/node/test_network_hardening.py,
+test_hardened_connections.py and test_hardened_gossip.py have for each a test that fails without it. Importing this
+takes a second or two: only `node.libp2p_network` does.
 """
 
 from node.hardening_frames import PlainFrames, apply_frame_deviations
