@@ -6,7 +6,6 @@ As in test_network_hardening.py: the stock behaviour is the reason, asserted her
 import hashlib
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from trio.testing import MockClock
 from node import hardening, hardening_speed, hardening_streams
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import RequestFailed
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from libp2p.io.exceptions import ConnectionClosedError
@@ -24,14 +24,6 @@ from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
 
 TOPIC = "/peerboard/test/1"
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-
-
-@asynccontextmanager
-async def opened(name: str) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(60):
-        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), [LOOPBACK]) as network:
-            yield network
 
 
 async def echo(peer: str, body: bytes) -> bytes:
@@ -42,7 +34,7 @@ async def echo(peer: str, body: bytes) -> bytes:
 @pytest.fixture(params=["direct", "relayed"])
 async def link(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Libp2pNetwork, Libp2pNetwork]]:
     """Two networks that are connected, one of them serving an echo."""
-    async with opened("a") as a, opened("b") as b:
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
         b.serve("/echo/1", echo)
         if request.param == "direct":
             await a.connect(b.addresses[0])
@@ -80,7 +72,7 @@ async def test_a_cancelled_writer_leaves_the_connection_to_the_others(
 async def test_a_stock_writer_that_is_cancelled_breaks_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without _write_whole."""
     monkeypatch.setattr(TrioTCPStream, "write", hardening_streams._stock_write)
-    async with opened("a") as a, opened("b") as b, a.changes() as changes:
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b, a.changes() as changes:
         b.serve("/echo/1", echo)
         await a.connect(b.addresses[0])
         assert (await changes.receive()).joined
@@ -123,7 +115,7 @@ async def test_whoever_is_cancelled_while_opening_a_stream_leaves_none(monkeypat
                 nursery.cancel_scope.cancel()
         return free - int(places.value)
 
-    async with opened("a") as a, opened("b") as b:
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
         await a.connect(b.addresses[0])
         (connection,) = a._swarm.connections[ID.from_string(b.peer)]
         assert await left_behind(connection) == 0
@@ -135,7 +127,7 @@ async def test_window_updates_come_by_the_half_window() -> None:
     """_send_batched_window_update."""
 
     async def count(update: Any) -> int:
-        async with opened("a") as a, opened("b") as b:
+        async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
             await a.connect(b.addresses[0])
             taken = trio.Event()
 

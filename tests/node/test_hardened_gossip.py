@@ -3,11 +3,8 @@
 As in test_network_hardening.py: the stock behaviour is the reason, asserted here too.
 """
 
-import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -18,7 +15,8 @@ from trio.testing import MockClock
 
 from node import hardening
 from node.hardening_gossip import DEGREE_HIGH
-from node.libp2p_network import INBOUND, OUTBOUND, Libp2pNetwork, open_libp2p_network
+from node.libp2p_network import INBOUND, OUTBOUND
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from libp2p.network.stream.net_stream import NetStream
@@ -32,14 +30,6 @@ from libp2p.tools.timed_cache.last_seen_cache import LastSeenCache
 from libp2p.utils import encode_varint_prefixed
 
 TOPIC = "/peerboard/test/1"
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-
-
-@asynccontextmanager
-async def opened(name: str) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(60):
-        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), [LOOPBACK]) as network:
-            yield network
 
 
 def test_the_cache_knows_messages_by_our_ids() -> None:
@@ -77,18 +67,18 @@ async def test_what_is_remembered_is_bounded_and_has_no_thread(autojump_clock: M
 
 
 async def test_a_host_leaves_no_thread_behind() -> None:
-    async with opened("a"):
+    async with opened("a", LOOPBACK):
         pass
     threads = threading.active_count()
     for name in "bcd":
-        async with opened(name):
+        async with opened(name, LOOPBACK):
             pass
     assert threading.active_count() <= threads
 
 
 async def test_peers_in_back_off_are_offered_what_they_missed() -> None:
     """GuardedGossip._handle_topic_heartbeat."""
-    async with opened("a") as a:
+    async with opened("a", LOOPBACK) as a:
         router = a.pubsub.router
         peer = ID(b"\x12\x20" + bytes(32))
         a.pubsub.peer_topics[TOPIC] = {peer}
@@ -125,7 +115,7 @@ def test_scores_have_an_effect() -> None:
 
 async def test_recent_messages_go_through_the_queue() -> None:
     """GuardedGossip.send_recent_messages: one writer a stream."""
-    async with opened("a") as a, opened("b") as b, b.subscribe(TOPIC, lambda data: True) as heard:
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b, b.subscribe(TOPIC, lambda data: True) as heard:
         await a.publish(TOPIC, b"before anybody came")
         await a.connect(b.addresses[0])
         with trio.fail_after(30):
@@ -136,8 +126,8 @@ async def test_recent_messages_go_through_the_queue() -> None:
 async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
     """GuardedPubsub._handle_new_peer, for a peer whose subscription came before."""
     async with (
-        opened("a") as a,
-        opened("b") as b,
+        opened("a", LOOPBACK) as a,
+        opened("b", LOOPBACK) as b,
         a.subscribe(TOPIC, lambda data: True),
         b.subscribe(TOPIC, lambda data: True),
     ):
@@ -157,7 +147,7 @@ async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
 
 async def test_a_peer_hears_of_what_is_subscribed_to_while_it_is_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
     """GuardedPubsub._handle_new_peer."""
-    async with opened("a") as a, opened("b") as b, b.subscribe(TOPIC, lambda data: True):
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b, b.subscribe(TOPIC, lambda data: True):
         await a.connect(b.addresses[0])
         await a.await_audience(TOPIC)
         peer, pubsub = ID.from_string(b.peer), a.pubsub

@@ -111,20 +111,25 @@ class State:
         self.shutting_down = connection.event_shutting_down.is_set()
 
 
+def over(below: Any, kind: type[yamux.Yamux]) -> Any:
+    """A multiplexer over a session that hands its bytes on as they are."""
+    session: Any = SecureSession(
+        local_peer=PEER,
+        local_private_key=KEYS.private_key,
+        remote_peer=PEER,
+        remote_permanent_pubkey=KEYS.public_key,
+        is_initiator=True,
+        conn=below,
+    )
+    return kind(session, PEER, is_initiator=True)
+
+
 def after(kind: type[yamux.Yamux], pieces: list[bytes]) -> dict[str, Any]:
     found: list[State] = []
 
     async def main() -> None:
         below = Below(pieces, lambda: found.append(State(connection, below)))
-        session: Any = SecureSession(
-            local_peer=PEER,
-            local_private_key=KEYS.private_key,
-            remote_peer=PEER,
-            remote_permanent_pubkey=KEYS.public_key,
-            is_initiator=True,
-            conn=below,
-        )
-        connection = kind(session, PEER, is_initiator=True)
+        connection = over(below, kind)
 
         async def accept() -> None:
             async for _ in connection.new_stream_receive_channel:
@@ -170,15 +175,7 @@ async def test_ordinary_frames_cost_one_read_for_all() -> None:
     looked: dict[str, int] = {}
     for kind in (hardening.BoundedYamux, yamux.Yamux):
         below = Below([b"".join(frames)])
-        session: Any = SecureSession(
-            local_peer=PEER,
-            local_private_key=KEYS.private_key,
-            remote_peer=PEER,
-            remote_permanent_pubkey=KEYS.public_key,
-            is_initiator=True,
-            conn=below,
-        )
-        connection = kind(session, PEER, is_initiator=True)
+        connection = over(below, kind)
         connection.streams_lock = lock = Counting()
         await connection.handle_incoming()
         looked[kind.__name__] = lock.entered

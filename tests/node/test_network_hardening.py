@@ -5,20 +5,18 @@ absence shows only on a live host under attack are in test_network_attacks.py, t
 (content ids, closed listeners, dials after a failure, one's own messages) in test_network_contract.py.
 """
 
-import hashlib
 import importlib.util
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 import trio
 
 from node import hardening, hardening_streams
-from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import Unreachable
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from google.protobuf.message import DecodeError
@@ -36,14 +34,6 @@ from libp2p.tools.anyio_service.trio_manager import TrioManager
 from libp2p.utils import encode_varint_prefixed
 
 TOPIC = "/peerboard/test/1"
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-
-
-@asynccontextmanager
-async def opened(name: str) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(60):
-        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), [LOOPBACK]) as network:
-            yield network
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -95,7 +85,7 @@ async def test_noise_is_all_that_is_offered() -> None:
     """noise_only."""
     stock = new_host(key_pair=create_new_key_pair(bytes(32))).get_network()
     assert PLAINTEXT_PROTOCOL_ID in stock.upgrader.security_multistream.transports
-    async with opened("a") as a:
+    async with opened("a", LOOPBACK) as a:
         assert list(a._swarm.upgrader.security_multistream.transports) == ["/noise"]
 
 
@@ -144,7 +134,7 @@ async def test_a_task_that_comes_too_late_is_dropped(monkeypatch: pytest.MonkeyP
 
 async def test_nobody_is_dialled_unasked() -> None:
     """NoAutoConnector."""
-    async with opened("a") as a, opened("b") as b:
+    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
         a._swarm.peerstore.add_addrs(ID.from_string(b.peer), b.host.get_transport_addrs(), 600)
         await a._swarm.auto_connector.maybe_connect()
         assert a.peers() == ()
@@ -157,8 +147,8 @@ async def test_nobody_is_dialled_unasked() -> None:
 
 async def test_a_failed_dial_does_not_bar_the_next() -> None:
     """forget_failed_dial."""
-    async with opened("a") as a:
-        async with opened("b") as b:
+    async with opened("a", LOOPBACK) as a:
+        async with opened("b", LOOPBACK) as b:
             address = b.addresses[0]
             peer = ID.from_string(b.peer)
         with pytest.raises(Unreachable):
@@ -182,7 +172,7 @@ async def test_without_the_guard_a_failing_handler_ends_the_host(stock: None) ->
         raise ZeroDivisionError
 
     async def scene() -> None:
-        async with opened("a") as a, opened("b") as b:
+        async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
             b.host.set_stream_handler("/fail/1", handler)
             await a.connect(b.addresses[0])
             await a.host.new_stream(ID.from_string(b.peer), ["/fail/1"])
@@ -197,7 +187,7 @@ async def test_without_the_guard_a_random_frame_ends_the_host(stock: None, monke
     monkeypatch.setattr(hardening.GuardedPubsub, "continuously_read_stream", Pubsub.continuously_read_stream)
 
     async def scene() -> None:
-        async with opened("a") as a, opened("b") as b:
+        async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b:
             await a.connect(b.addresses[0])
             stream = await a.host.new_stream(ID.from_string(b.peer), [PROTOCOL_ID_V12])
             await stream.write(encode_varint_prefixed(b"\xff" * 200))
@@ -216,7 +206,7 @@ async def test_without_the_guard_a_message_ends_the_host(stock: None, attack: st
     def judge(sender: ID, message: Any) -> bool:
         raise ZeroDivisionError
 
-    async with opened("a") as a:
+    async with opened("a", LOOPBACK) as a:
         pubsub = Pubsub(a.host, GossipSub([PROTOCOL_ID_V12], 8, 6, 12), strict_signing=attack == "junk key")
         pubsub.set_topic_validator(TOPIC, judge, is_async_validator=False)
         with pytest.raises(DecodeError if attack == "junk key" else ZeroDivisionError):

@@ -1,8 +1,6 @@
 """Direct connections through two routers: what is agreed, proved, given up; with real ones: tests/network/test_nat."""
 
-import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -13,14 +11,13 @@ from trio.testing import MockClock
 
 from node.addresses import Address
 from node.hole_punch import PAUSES, PROTOCOL, Consent, HolePunch, Proposal, _meeting, _prove
-from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.memory_network import MemoryNetwork, open_memory_hub
 from node.network import RequestFailed
 from node.reachability import Standing
+from tests.node.loopback import LOOPBACK, opened
 
 PATIENCE = 60
 SECRET = "5" * 64
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 TOPIC = "/peerboard/test/1"
 
 
@@ -177,20 +174,16 @@ async def test_two_ends_meet_with_one_secret_and_two_parts(
         assert not await _prove(ours, SECRET, True)  # silence
 
 
-@asynccontextmanager
-async def opened(name: str, *, relay: bool = False) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(PATIENCE):
-        seed = hashlib.sha256(name.encode()).digest()
-        async with open_libp2p_network(seed, [LOOPBACK], relay=relay) as network:
-            yield network
-
-
 async def test_a_socket_takes_the_relayed_connections_place() -> None:
     async def echo(peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
         return body
 
-    async with opened("relay", relay=True) as relay, opened("called") as called, opened("caller") as caller:
+    async with (
+        opened("relay", LOOPBACK, relay=True) as relay,
+        opened("called", LOOPBACK) as called,
+        opened("caller", LOOPBACK) as caller,
+    ):
         for end in (called, caller):
             await end.connect(relay.addresses[0])
         await called.reserve(relay.peer)

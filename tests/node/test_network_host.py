@@ -2,31 +2,18 @@
 
 import hashlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
-import trio
 
 from node import hardening_streams
 from node.libp2p_host import CannotListen
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
 from node.network import Unreachable
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from libp2p.network.swarm import Swarm
-
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
-
-
-@asynccontextmanager
-async def opened(
-    name: str, *listen: str, announce: tuple[str, ...] = (), inbound: int = 40
-) -> AsyncIterator[Libp2pNetwork]:
-    seed = hashlib.sha256(name.encode()).digest()
-    with trio.fail_after(60):
-        async with open_libp2p_network(seed, listen, announce=announce, inbound=inbound) as network:
-            yield network
 
 
 def port_of(network: Libp2pNetwork) -> str:

@@ -1,10 +1,8 @@
 """QUIC beside TCP: what a stranger may send to its port, and ends that are noticed. The rest is the contract's."""
 
-import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +11,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from node import hardening_quic
-from node.libp2p_network import Libp2pNetwork, open_libp2p_network
+from node.libp2p_network import Libp2pNetwork
 from node.network import PeerChange
+from tests.node.loopback import opened
 
 # isort: split
 from aioquic.quic.configuration import QuicConfiguration
@@ -24,13 +23,6 @@ from libp2p.peer.id import ID
 
 TCP, QUIC = "/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"
 PATIENCE = 60
-
-
-@asynccontextmanager
-async def opened(name: str, *listen: str) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(PATIENCE):
-        async with open_libp2p_network(hashlib.sha256(name.encode()).digest(), listen) as network:
-            yield network
 
 
 def port(network: Libp2pNetwork) -> int:

@@ -1,8 +1,7 @@
 """The relay over libp2p under abuse, and what it says to whom; its use is in test_network_contract.py."""
 
-import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 import trio
@@ -10,8 +9,9 @@ from trio.testing import MockClock
 
 from node import circuits, relay_service
 from node.circuit_wire import HOP, STOP, CircuitFailed, receive, send
-from node.libp2p_network import Libp2pNetwork, open_libp2p_network
+from node.libp2p_network import Libp2pNetwork
 from node.network import Unreachable
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from hypothesis import given
@@ -20,22 +20,17 @@ from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Status, StopMessage
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as WirePeer
 
-LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 PATIENCE = 30
-
-
-@asynccontextmanager
-async def opened(name: str, *, relay: bool = False) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(4 * PATIENCE):
-        seed = hashlib.sha256(name.encode()).digest()
-        async with open_libp2p_network(seed, [LOOPBACK], relay=relay) as network:
-            yield network
 
 
 @pytest.fixture
 async def trio_of_nodes() -> AsyncIterator[tuple[Libp2pNetwork, Libp2pNetwork, Libp2pNetwork]]:
     """A relay, a node with a reservation, and a caller."""
-    async with opened("relay", relay=True) as relay, opened("called") as called, opened("caller") as caller:
+    async with (
+        opened("relay", LOOPBACK, relay=True, patience=4 * PATIENCE) as relay,
+        opened("called", LOOPBACK, patience=4 * PATIENCE) as called,
+        opened("caller", LOOPBACK, patience=4 * PATIENCE) as caller,
+    ):
         await called.connect(relay.addresses[0])
         await caller.connect(relay.addresses[0])
         await called.reserve(relay.peer)
@@ -107,7 +102,7 @@ async def test_two_circuits_of_one_peer_live_and_end_apart(trio_of_nodes: Nodes)
         return body
 
     relay, called, caller = trio_of_nodes
-    async with opened("another") as another:
+    async with opened("another", LOOPBACK, patience=4 * PATIENCE) as another:
         await another.connect(relay.addresses[0])
         await another.reserve(relay.peer)
         for end in (called, another):

@@ -1,8 +1,6 @@
 """Of two near neighbours that have a message, one sends it to the other; the other only if that does not happen."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -12,7 +10,7 @@ from trio.testing import MockClock
 
 from node import hardening
 from node.hardening_relay import HOLD_SECONDS, Withheld, speaks_first
-from node.libp2p_network import Libp2pNetwork, open_libp2p_network
+from tests.node.loopback import LOOPBACK, opened
 
 # isort: split
 from libp2p.peer.id import ID
@@ -20,14 +18,6 @@ from libp2p.pubsub.pb import rpc_pb2
 
 TOPIC = "/peerboard/test/1"
 A, B = ID(b"a" * 38), ID(b"b" * 38)
-
-
-@asynccontextmanager
-async def opened(name: str) -> AsyncIterator[Libp2pNetwork]:
-    with trio.fail_after(60):
-        seed = hashlib.sha256(name.encode()).digest()
-        async with open_libp2p_network(seed, ["/ip4/127.0.0.1/tcp/0"]) as network:
-            yield network
 
 
 @given(mine=st.binary(min_size=34, max_size=42), other=st.binary(min_size=34, max_size=42), message=st.binary())
@@ -77,8 +67,8 @@ async def test_what_the_neighbour_sent_is_dropped_and_the_rest_comes_soon_after_
 async def test_a_near_neighbour_is_sent_nothing_that_it_is_to_send_itself() -> None:
     """GuardedGossip.relay: each link of the mesh carries a message once, not twice."""
     async with (
-        opened("a") as a,
-        opened("b") as b,
+        opened("a", LOOPBACK) as a,
+        opened("b", LOOPBACK) as b,
         a.subscribe(TOPIC, lambda data: True),
         b.subscribe(TOPIC, lambda data: True),
     ):
@@ -117,9 +107,9 @@ async def test_a_near_neighbour_is_sent_nothing_that_it_is_to_send_itself() -> N
 async def test_what_no_neighbour_sends_arrives_all_the_same() -> None:
     """Three in a row: the one in the middle speaks first for half of the messages, and passes on all of them."""
     async with (
-        opened("a") as a,
-        opened("b") as b,
-        opened("c") as c,
+        opened("a", LOOPBACK) as a,
+        opened("b", LOOPBACK) as b,
+        opened("c", LOOPBACK) as c,
         a.subscribe(TOPIC, lambda data: True),
         b.subscribe(TOPIC, lambda data: True),
         c.subscribe(TOPIC, lambda data: True) as heard,

@@ -97,12 +97,18 @@ async def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, begins: byte
         assert await store.log_size() == 1
 
 
-async def test_damage_that_is_met_later_is_said_with_a_remedy(tmp_path: Path) -> None:
-    file = tmp_path / "s.sqlite"
+async def damaged_in_the_middle(folder: Path) -> Path:
+    """A store that can be opened, and not be read to its end."""
+    file = folder / "s.sqlite"
     async with open_store(file) as store:
         await store.append_log(0, [(b"%d" % n, bytes(5000)) for n in range(200)], b"note", 1.0)
     whole = file.read_bytes()
     file.write_bytes(whole[:40_000] + b"\xff" * (len(whole) - 40_000))
+    return file
+
+
+async def test_damage_that_is_met_later_is_said_with_a_remedy(tmp_path: Path) -> None:
+    file = await damaged_in_the_middle(tmp_path)
     async with open_store(file) as store:
         with pytest.raises(StoreFailed, match="Restart the node") as failed:
             await store.log_entries(0, 1000)
@@ -111,11 +117,7 @@ async def test_damage_that_is_met_later_is_said_with_a_remedy(tmp_path: Path) ->
 
 async def test_damage_that_was_met_in_use_is_set_aside_at_the_next_start(tmp_path: Path) -> None:
     """The file can be opened: without a word from the process that met the damage, no start would ever end."""
-    file = tmp_path / "s.sqlite"
-    async with open_store(file) as store:
-        await store.append_log(0, [(b"%d" % n, bytes(5000)) for n in range(200)], b"note", 1.0)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:40_000] + b"\xff" * (len(whole) - 40_000))
+    file = await damaged_in_the_middle(tmp_path)
     async with open_store(file) as store:
         assert store.set_aside is None
         with pytest.raises(StoreFailed):

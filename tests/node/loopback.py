@@ -1,0 +1,27 @@
+"""Networks over real sockets of this machine, for tests of what libp2p itself does."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from node.libp2p_network import INBOUND, Libp2pNetwork, open_libp2p_network
+
+LOOPBACK = "/ip4/127.0.0.1/tcp/0"
+
+
+@asynccontextmanager
+async def opened(
+    name: str,
+    *listen: str,
+    announce: tuple[str, ...] = (),
+    relay: bool = False,
+    inbound: int = INBOUND,
+    patience: float = 60,
+) -> AsyncIterator[Libp2pNetwork]:
+    """A network that listens there, or nowhere; a name is one peer. It fails after `patience` seconds."""
+    seed = hashlib.sha256(name.encode()).digest()
+    with trio.fail_after(patience):
+        async with open_libp2p_network(seed, listen, announce=announce, relay=relay, inbound=inbound) as network:
+            yield network
