@@ -51,6 +51,14 @@ class _Record(Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[Followed, ...]
 
 
+class _Reached(Struct, frozen=True):
+    """How far the log had come: marks, entries and their bytes."""
+
+    marks: int
+    size: int
+    bytes: int
+
+
 class _Taken(Struct, frozen=True):
     """A snapshot that waits to be written."""
 
@@ -85,8 +93,8 @@ class Snapshots:
         self._bulletin = bulletin
         self._retention = retention or Retention()
         self._rows = SnapshotRows(store)
-        self._last = Place(0, 0, 0)
-        """Of the newest snapshot that was taken, or begun with: marks instead of an epoch, size and bytes."""
+        self._last = _Reached(0, 0, 0)
+        """At the newest snapshot that was taken, or begun with."""
         self._marks: list[Place] = []
         self._taken: _Taken | None = None
         self._wanted = trio.Event()
@@ -110,9 +118,9 @@ class Snapshots:
             return
         size, root, epoch = head
         self._marks.append(Place(epoch, size, replica.log_bytes))
-        here, last = Place(replica.state.marks, size, replica.log_bytes), self._last
+        here, last = _Reached(replica.state.marks, size, replica.log_bytes), self._last
         if (
-            here.epoch - last.epoch >= MARKS_BETWEEN
+            here.marks - last.marks >= MARKS_BETWEEN
             or here.size - last.size >= ENTRIES_BETWEEN
             or here.bytes - last.bytes >= BYTES_BETWEEN
         ):
@@ -164,7 +172,7 @@ class Snapshots:
         the oldest snapshot. False where the log's beginning is needed and gone: then none of it is here any more.
         """
         self._marks.clear()
-        self._taken, self._last = None, Place(0, 0, 0)
+        self._taken, self._last = None, _Reached(0, 0, 0)
         written, whole = await self._rows.written(), await self._store.log_start() == 0
         if anew and whole:
             await self._rows.drop([each.size for each in written])
@@ -206,7 +214,7 @@ class Snapshots:
         opened = [open_envelope(data, genesis.id, check_signature=False) for data in entries]
         self._replica.resume(state, record.replica, opened)
         self._keys.resume(written.size, record.keys)
-        self._last = Place(state.marks, written.size, record.replica.log_bytes)
+        self._last = _Reached(state.marks, written.size, record.replica.log_bytes)
 
     async def _read(self, written: Written) -> tuple[list[Piece], _Record]:
         """The pieces of the state, and what is beside it. Raises `Unusable`."""

@@ -1,7 +1,7 @@
 """Putting rows into a table of SQLite with few statements.
 
-During a statement the interpreter's lock is free, and hard to get back while other threads are busy: a thread that puts
-in row by row waits after each. `executemany` does.
+During a statement the interpreter's lock is free, and hard to get back while other threads are busy. A thread that puts
+in row by row waits after each, and `executemany` is no different.
 """
 
 import sqlite3

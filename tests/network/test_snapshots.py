@@ -125,7 +125,7 @@ async def test_the_newest_two_are_kept(kit: Kit, peers: Peers, tmp_path: Path) -
     marks = list(range(2, LENGTH, 300))
     assert sizes(tmp_path / "ada.sqlite") == marks[-2:]
     async with peers.open("ada") as ada:
-        assert (ada.snapshots._last.epoch, ada.snapshots._last.size) == (MARKS, marks[-1])
+        assert (ada.snapshots._last.marks, ada.snapshots._last.size) == (MARKS, marks[-1])
         assert codes(ada) == []
 
 
@@ -161,7 +161,7 @@ async def test_a_snapshot_that_is_of_no_use_gives_way(
     assert len(sizes(file)) == 2
     async with peers.open("ada") as ada:
         expected = knows(ada)
-        assert ada.snapshots._last.epoch == MARKS
+        assert ada.snapshots._last.marks == MARKS
     for size in sizes(file)[0 if both else 1 :][::-1]:
         change(file, DAMAGE[damage].format(size))
         if damage == "of another place" and both:
