@@ -1,6 +1,6 @@
 """Decoding with a batch of sequences: the engine beside `llama-batched-bench` at the same batch size.
 
-    python benchmarks/decode_speed.py [--model demo|large|FILE.gguf] [--threads N] [--sequences N] [--rounds N]
+    python benchmarks/decode_speed.py [--model demo|large|trained|FILE.gguf] [--threads N] [--sequences N] [--rounds N]
 
 Both decode a shared prompt of 800 tokens and then one token of each sequence at a time. What is compared is what 80 new
 tokens of each sequence take beyond 16 of each: neither start nor prompt counts. The engine chooses every token, reads

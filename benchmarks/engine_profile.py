@@ -1,6 +1,6 @@
 """Where the evaluator's own thread spends its time: in llama.cpp, in numpy over logits, in the rest of Python.
 
-    python benchmarks/engine_profile.py [--model demo|large|FILE.gguf] [--threads N] [--questions N]
+    python benchmarks/engine_profile.py [--model demo|large|trained|FILE.gguf] [--threads N] [--questions N]
 
 Processor time of the one thread that drives llama.cpp and computes beside its helpers, so that other programs on the
 machine do not show, and waiting for helpers neither: the shares of Python are upper bounds.

@@ -1,7 +1,8 @@
 """How fast the evaluator's engine answers, side by side with what else could be used.
 
-    python benchmarks/evaluator_speed.py [--model demo|large|FILE.gguf] [--shape generation|choices] [--rounds N]
-                                         [--against NAME ...] [--threads N] [--questions N] [--few N] [--into FILE]
+    python benchmarks/evaluator_speed.py [--model demo|large|trained|FILE.gguf] [--shape generation|choices]
+                                         [--rounds N] [--against NAME ...] [--threads N] [--questions N] [--few N]
+                                         [--into FILE]
     python benchmarks/evaluator_speed.py --shown FILE [--json]
 
 Questions have the shapes of GSM8K with five examples and of TruthfulQA (`benchmarks/shapes.py`). Against the engine:
@@ -37,6 +38,7 @@ from benchmarks.contenders import Own, Perplexity, Spent, server
 from benchmarks.high_level import HighLevel
 from benchmarks.large_model import large_model
 from benchmarks.shapes import generation_prompts, offers
+from benchmarks.trained_model import trained_model
 from eval.binding import engine_label, hardware_class
 from eval.cores import threads_for, usable_cores
 from eval.demo import catalogue
@@ -55,6 +57,7 @@ METHODS: dict[Shape, tuple[str, ...]] = {
 FEW: dict[Shape, int] = {"generation": 16, "choices": 4}
 FEW_LARGE: dict[Shape, int] = {"generation": 6, "choices": 1}
 WARMING = 2
+MADE: dict[str, Callable[[], Path]] = {"large": large_model, "trained": trained_model}
 
 
 class Round(Struct, frozen=True):
@@ -189,8 +192,8 @@ def show(rounds: Iterable[Round], *, as_json: bool) -> None:
 
 def named(model: str) -> Path:
     """The model that is meant by a word or a path."""
-    if model == "large":
-        return large_model()
+    if model in MADE:
+        return MADE[model]()
     return catalogue.MODELS / "tally-base-q8.gguf" if model == "demo" else Path(model)
 
 
@@ -217,7 +220,7 @@ def main() -> None:
     for shape in [given.shape] if given.shape else SHAPES:
         methods = [name for name in METHODS[shape] if name in (given.against or METHODS[shape])]
         count = given.questions or QUESTIONS[shape]
-        few = min(count, given.few or (FEW_LARGE if given.model == "large" else FEW)[shape])
+        few = min(count, given.few or (FEW_LARGE if given.model in MADE else FEW)[shape])
         for each in measure(path, shape, methods, threads, count, few, given.rounds):
             found.append(each)
             print(msgspec.json.encode(each).decode(), file=sys.stderr, flush=True)

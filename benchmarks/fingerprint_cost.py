@@ -1,6 +1,6 @@
 """What the fingerprint adds to an evaluation's processor time, with prompts that share their examples and that do not.
 
-    python benchmarks/fingerprint_cost.py [--model demo|large] [--rounds N] [--questions N] [--only WORDS]
+    python benchmarks/fingerprint_cost.py [--model demo|large|trained] [--rounds N] [--questions N] [--only WORDS]
 
 Generations of 96 tokens behind 860 (GSM8K's shape with five examples), and five choices of a dozen tokens behind 212
 (TruthfulQA's). `shared`: all prompts but their ends are the same and read once, as in an evaluation; `own`: nothing is
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.contenders import Own
-from benchmarks.large_model import large_model
+from benchmarks.evaluator_speed import MADE
 from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
 from eval.choices import Choices, continuation_tokens
 from eval.cores import threads_for, usable_cores
@@ -75,12 +75,12 @@ def ratios(own: Own, make: Make, steps: int, rounds: int, eligible: list[int]) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=["demo", "large"], default="demo")
+    parser.add_argument("--model", choices=["demo", *MADE], default="demo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--questions", type=int, default=8)
     parser.add_argument("--only", default="", help="shapes whose name has these words, such as shared, or choices")
     given = parser.parse_args()
-    path = large_model() if given.model == "large" else catalogue.MODELS / "tally-base.gguf"
+    path = MADE[given.model]() if given.model in MADE else catalogue.MODELS / "tally-base.gguf"
     header = read_header(path)
     own = Own(path, threads_for(header.parameters, usable_cores()))
     chosen = {name: shape for name, shape in shapes(own, given.questions).items() if given.only in name}

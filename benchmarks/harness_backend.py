@@ -1,7 +1,8 @@
 """How many times as fast the engine is as lm-evaluation-harness with its HF backend, on the same weights.
 
-    python benchmarks/harness_backend.py --torch PYTHON [--model demo|large|FILE.gguf] [--only generation|choices]
-                                         [--rounds N] [--questions N] [--batch N] [--threads N]
+    python benchmarks/harness_backend.py --torch PYTHON [--model demo|large|trained|FILE.gguf]
+                                         [--only generation|choices] [--rounds N] [--questions N] [--batch N]
+                                         [--threads N]
 
 PYTHON is the interpreter of an environment with lm-eval==0.4.13, torch, transformers and gguf (by pip). Both are given
 the file: the engine as it is, transformers as 32-bit floats, which is how the harness loads a model on a processor.

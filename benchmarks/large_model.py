@@ -105,7 +105,7 @@ def quantise(source: Path, target: Path, kind: int = _Q8_0) -> None:
     parameters.allow_requantize = True
     code = C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
     if code:
-        raise SystemExit(f"The random model could not be quantised: {last_words()}")
+        raise SystemExit(f"{source.name} could not be given other weights: {last_words()}")
 
 
 if __name__ == "__main__":

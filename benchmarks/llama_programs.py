@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 from msgspec import Struct
 
+from benchmarks.pip_download import download
 from eval.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,12 +74,8 @@ def llama_programs() -> Programs:
 
 
 def _unpacked(folder: Path, requirement: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob("*.tar.gz")):
-        wanted = folder / "requirement.txt"
-        wanted.write_text(requirement, encoding="utf-8")
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", PACKAGE]
-        _run([*pip, "--require-hashes", "-r", str(wanted), "-d", str(folder)], "The source archive was not fetched")
+        download(folder, requirement, "--no-build-isolation", "--no-binary", PACKAGE)
     source = folder / "source"
     shutil.rmtree(source, ignore_errors=True)
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
