@@ -45,7 +45,7 @@ def restrict(readable: Iterable[str | int], devices: Iterable[str] = ()) -> int:
     handled = _FILE_RIGHTS.get(abi, _ALL_FILE_RIGHTS)
     attributes = struct.pack("<QQQ", handled, _CONNECT_AND_BIND_TCP, _SCOPE_SOCKETS_AND_SIGNALS)
     size = 8 if abi < 4 else 16 if abi < 6 else 24
-    ruleset = _call(_CREATE_RULESET, ctypes.create_string_buffer(attributes, size), size, 0)
+    ruleset = _call(_CREATE_RULESET, ctypes.create_string_buffer(attributes[:size], size), size, 0)
     try:
         for place in readable:
             _allow(ruleset, place, handled & (_READ_FILE | _READ_DIR))

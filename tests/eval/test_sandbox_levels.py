@@ -1,11 +1,14 @@
 """Which level is found, and what is done with less than was asked for."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from eval import bubblewrap, sandbox
+from eval import bubblewrap, landlock, sandbox
 from eval.client import open_worker
 from eval.job import Job, JobFailed
 from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
@@ -46,6 +49,16 @@ def test_a_bubblewrap_that_fails_gives_its_reason(monkeypatch: pytest.MonkeyPatc
     found = sandbox.detect()
     assert found.level != STRONG
     assert "No permissions to create a new namespace" in found.why
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+@pytest.mark.parametrize("version", range(1, 6))
+def test_each_older_landlock_holds(version: int) -> None:
+    """Linux 5.13 to 6.11 know shorter rules: a child asks for what its kernel has."""
+    program = f"import eval.landlock\neval.landlock.version = lambda: {version}\n"
+    program += "from eval.confinement_probe import main\nmain()"
+    done = subprocess.run([sys.executable, "-I", "-c", program, IN_PROCESS], capture_output=True, check=False)
+    assert json.loads(done.stdout or b"{}") == {"holds": True, "why": ""}, done.stderr
 
 
 async def test_less_than_the_settings_ask_for_evaluates_nothing(tiny: Path) -> None:
