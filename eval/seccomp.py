@@ -33,6 +33,13 @@ _OTHER_PROCESSES = {
     "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "tkill": (200, 130),
     "process_madvise": (440, 440), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "setsid": (112, 157), "setpgid": (109, 154),
+    "sched_setparam": (142, 118), "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "migrate_pages": (256, 238), "move_pages": (279, 239),
+}  # fmt: skip
+_SHARED = {  # System V's and POSIX's means to reach another process: names of their own, no files
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193),
+    "semtimedop": (220, 192), "semctl": (66, 191), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_open": (240, 180), "mq_unlink": (241, 181),
 }  # fmt: skip
 _KERNEL = {
     "mount": (165, 40), "umount2": (166, 39), "move_mount": (429, 429), "open_tree": (428, 428), "fsopen": (430, 430),
@@ -62,6 +69,10 @@ _ATTRIBUTES = {  # Landlock does not cover these
 }  # fmt: skip
 _KILL_CALLS = {"kill": (62, 129), "tgkill": (234, 131)}  # allowed to the process itself: `abort` needs it
 _CLONE, _CLONE3, _PRLIMIT = (56, 220), (435, 435), (302, 261)
+FILE_CONTROL, _DEVICE_CONTROL = (72, 25), (16, 29)  # fcntl, ioctl
+OWNERS = (8, 10, 15)
+"""`F_SETOWN`, `F_SETSIG`, `F_SETOWN_EX`: they have the kernel send any signal to any process of the same user."""
+_OWNERS_OF_SOCKETS = (0x8901, 0x8902)  # FIOSETOWN, SIOCSPGRP: the same
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -142,18 +153,28 @@ def unless_any_bit(number: int, argument: int, bits: int, otherwise: int) -> lis
     return [_instruction(JUMP_EQUAL, 0, len(body), number), *body]
 
 
+def unless_one_of(number: int, argument: int, values: Sequence[int], otherwise: int) -> list[bytes]:
+    """Allows a call whose argument's lower half is none of these values."""
+    body = [_instruction(_LOAD, 0, 0, _ARGUMENTS + 8 * argument)]
+    body += [_instruction(JUMP_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
+    body += [answer(ALLOW), answer(otherwise)]
+    return [_instruction(JUMP_EQUAL, 0, len(body), number), *body]
+
+
 def _program(machine: str, own: int) -> list[bytes]:
     """The filter's instructions; each rule ends in an answer or leaves the call's number loaded."""
     place = column(machine)
     refusal = refused(errno.EPERM)
     program = preamble(machine)
-    for table in (_NETWORK, _PROGRAMS, _OTHER_PROCESSES, _KERNEL, _ATTRIBUTES):
+    for table in (_NETWORK, _PROGRAMS, _OTHER_PROCESSES, _SHARED, _KERNEL, _ATTRIBUTES):
         for numbers in table.values():
             number = numbers[place]
             if number is not None:
                 program += answered(number, refusal)
     for pair in _KILL_CALLS.values():
         program += rule(pair[place], [(0, JUMP_EQUAL, own)], refusal)
+    program += unless_one_of(FILE_CONTROL[place], 1, OWNERS, refusal)
+    program += unless_one_of(_DEVICE_CONTROL[place], 1, _OWNERS_OF_SOCKETS, refusal)
     program += rule(_CLONE[place], [(0, JUMP_ANY_BIT, _CLONE_THREAD)], refusal)
     # clone3's flags lie in memory, where a filter cannot look: libraries fall back to clone
     program += answered(_CLONE3[place], refused(errno.ENOSYS))

@@ -125,6 +125,17 @@ def kill_other(target):
     os.kill(target["victim"], 9)
 
 
+def kill_by_file(target):
+    import fcntl
+    import os
+
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETSIG, 9)
+    fcntl.fcntl(reader, fcntl.F_SETOWN, target["victim"])
+    fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    os.write(writer, b"now")
+
+
 def signal_parent(target):
     import os
 

@@ -6,6 +6,7 @@ attack and, behind a space, its targets as JSON. An attack returns a text if it 
 """
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
@@ -106,6 +107,31 @@ def trace(target):
 def kill_other(target):
     os.kill(target["victim"], 9)
     return "killed"
+
+
+def kill_by_file(target):
+    """Has the kernel send the signal of a pipe that became readable."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(reader, fcntl.F_SETSIG, 9)
+    fcntl.fcntl(reader, fcntl.F_SETOWN, target["victim"])
+    fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    os.write(writer, b"now")
+    return "killed"
+
+
+def read_shared(target):
+    """Attaches to memory that another process shares by System V's means."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    address = libc.shmat(target["segment"], None, 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "shmat")
+    return ctypes.string_at(address).decode()
+
+
+def slow_other(target):
+    os.sched_setscheduler(target["victim"], os.SCHED_IDLE, os.sched_param(0))
+    return "slowed"
 
 
 def kill_launcher(target):

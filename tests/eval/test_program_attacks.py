@@ -2,19 +2,21 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from eval import judging
 from eval.failing import EvaluationError
 from eval.judging import MOST_WORDS, judge
 from eval.programs import Allowance, Ending, Judged, Program
 from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
 from protocol.failures import Failure
 from tests.eval import program_attacks
-from tests.eval.sandbox_target import EVERYWHERE, JAILED, TABLE, TRACES, Target, usable
+from tests.eval.sandbox_target import EVERYWHERE, JAILED, KILLS, OLDEST_LANDLOCK, TABLE, TRACES, Target, usable
 
 CONTAINED = {
     "connect": JAILED,
@@ -33,6 +35,7 @@ CONTAINED = {
     "make_readable": JAILED,
     "trace": JAILED,
     "kill_other": JAILED,
+    "kill_by_file": JAILED,
     "signal_parent": JAILED,
     "lift_limits": EVERYWHERE,
     "use_processor": EVERYWHERE,
@@ -50,7 +53,7 @@ async def succeeds(attack: str, level: Sandbox, target: Target) -> bool:
     source = inspect.getsource(getattr(program_attacks, attack))
     judged = await run(level, source, f"{attack}({target.as_json()})")
     got = judged.ending is Ending.PASSED
-    if attack == "kill_other" and got:
+    if attack in KILLS and got:
         target.await_end()
     assert target.is_untouched() != (got and attack in TRACES)
     return got
@@ -69,6 +72,16 @@ async def test_a_level_contains_what_it_says(level: str, tmp_path: Path, require
     claimed = [attack for attack, levels in CONTAINED.items() if level in levels]
     with closing(Target(tmp_path)) as target:
         assert [attack for attack in claimed if await succeeds(attack, here, target)] == []
+
+
+async def test_the_oldest_landlock_contains_the_same(
+    tmp_path: Path, require_tool: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = usable(IN_PROCESS, require_tool)
+    program = f"{OLDEST_LANDLOCK}from eval.program_child import main\nmain()"
+    monkeypatch.setattr(judging, "_COMMAND", (sys.executable, "-sP", "-c", program))
+    with closing(Target(tmp_path)) as target:
+        assert [attack for attack in CONTAINED if await succeeds(attack, here, target)] == []
 
 
 @pytest.mark.parametrize("attack", ["import_packages", "read_environment_of_its_own"])

@@ -14,7 +14,7 @@ from eval import client, seat
 from eval.client import Worker, open_worker
 from eval.job import Job, JobFailed
 from eval.sandbox import IN_PROCESS, LIMITS, NONE, STRONG, Sandbox
-from tests.eval.sandbox_target import EVERYWHERE, JAILED, SECRET, TABLE, TRACES, Target, usable
+from tests.eval.sandbox_target import EVERYWHERE, JAILED, KILLS, OLDEST_LANDLOCK, SECRET, TABLE, TRACES, Target, usable
 
 PROGRAM = (Path(__file__).parent / "sandbox_attacks.py").read_text()
 CONTAINED = {
@@ -31,6 +31,9 @@ CONTAINED = {
     "make_readable": JAILED,
     "trace": JAILED,
     "kill_other": JAILED,
+    "kill_by_file": JAILED,
+    "read_shared": JAILED,
+    "slow_other": JAILED,
     "kill_launcher": JAILED,
     "lift_limits": EVERYWHERE,
 }
@@ -50,13 +53,13 @@ class Attempts:
         folder.mkdir()
         with closing(Target(folder)) as target:
             answer = await self.answer(f"{attack} {target.as_json()}")
-            if attack == "kill_other" and "GOT IT" in answer:
+            if attack in KILLS and "GOT IT" in answer:
                 target.await_end()
             untouched = target.is_untouched()
         ended = self._worker.pid is None
         if not ended and "GOT IT" not in answer:
             assert answer.startswith("contained: "), answer
-        if attack == "read_key":
+        if attack in ("read_key", "read_shared"):
             assert (SECRET in answer) == ("GOT IT" in answer)
         if attack in TRACES:
             assert untouched != ("GOT IT" in answer), answer
@@ -75,8 +78,8 @@ class Attempts:
 
 
 @asynccontextmanager
-async def attempts(level: Sandbox, tiny: Path, folder: Path) -> AsyncIterator[Attempts]:
-    command = (sys.executable, "-I", "-c", PROGRAM)
+async def attempts(level: Sandbox, tiny: Path, folder: Path, before: str = "") -> AsyncIterator[Attempts]:
+    command = (sys.executable, "-I", "-c", before + PROGRAM)
     async with open_worker(command=command, confined=level, least=NONE) as worker:
         yield Attempts(worker, tiny, folder)
 
@@ -93,6 +96,14 @@ async def test_a_level_contains_what_it_says(
     claimed = [attack for attack, levels in CONTAINED.items() if level in levels]
     async with attempts(usable(level, require_tool), tiny, tmp_path) as attempt:
         assert [attack for attack in claimed if await attempt(attack)] == []
+
+
+async def test_the_oldest_landlock_contains_the_same(
+    tiny: Path, tmp_path: Path, require_tool: Callable[..., Path]
+) -> None:
+    here = usable(IN_PROCESS, require_tool)
+    async with attempts(here, tiny, tmp_path, OLDEST_LANDLOCK) as attempt:
+        assert [attack for attack, levels in CONTAINED.items() if IN_PROCESS in levels and await attempt(attack)] == []
 
 
 async def test_a_flood_of_events_is_cut_off(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
