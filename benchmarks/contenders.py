@@ -24,15 +24,11 @@ from benchmarks.llama_programs import llama_programs
 from benchmarks.shapes import NEW_TOKENS, Offer
 from eval.base import Base
 from eval.choices import Choices, continuation_tokens
-from eval.context import Context
-from eval.engine import Engine
-from eval.evaluation import common_prefix
 from eval.generation import Generation
 from eval.header import read_header
-from eval.memory import plan_context
-from eval.modes import TOGETHER, Layout
+from eval.lanes import plan_lanes, run_lanes
+from eval.modes import TOGETHER
 from eval.scorers import largest
-from eval.slots import best_slots
 
 MEMORY = 8 << 30
 SERVER_SLOTS = 16
@@ -53,11 +49,10 @@ class Spent(Struct, frozen=True):
 class Own:
     """The project's engine, as an evaluation uses it: from texts to answers."""
 
-    def __init__(self, path: Path, threads: int, layout: Layout = TOGETHER, slots: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int, together: int | None = None) -> None:
         self.base = Base(path, read_header(path))
         self._threads = threads
-        self._layout = layout
-        self._slots = slots
+        self._together = together
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """What is written behind each prompt."""
@@ -73,16 +68,10 @@ class Own:
         self.run(asked, 2)
         return [largest(question.sums.tolist()) for question in asked]
 
-    def run(self, asked: Sequence[Generation | Choices], steps: int) -> Engine:
+    def run(self, asked: Sequence[Generation | Choices], steps: int) -> None:
         """Answers questions that take about so many passes after their prompt."""
-        prefix = 0 if self._layout.alone else common_prefix([question.prompt for question in asked])
-        needs = [question.need(prefix) for question in asked]
-        slots = self._slots or best_slots(self.base.header, needs, steps)
-        plan = plan_context(self.base.header, prefix, needs, slots, MEMORY, layout=self._layout, takes=self.base.takes)
-        with Context(self.base.model, plan, self._threads) as context:
-            engine = Engine(context)
-            engine.run(asked, prefix, lambda _done, _total, _decoded: None)
-        return engine
+        plan = plan_lanes(self.base, asked, steps, self._threads, MEMORY, TOGETHER, together=self._together)
+        run_lanes(self.base.model, plan, (), lambda _done, _total, _decoded: None)
 
 
 class Server:

@@ -19,7 +19,8 @@ from benchmarks.contenders import Own, Spent, children_seconds, environment
 from benchmarks.evaluator_speed import named
 from benchmarks.llama_programs import llama_programs
 from benchmarks.shapes import GENERATION_SHARED, generation_prompts
-from eval.cores import threads_for, usable_cores
+from eval.cores import usable_cores
+from eval.division import threads_for
 from eval.generation import Generation
 from eval.header import read_header
 
@@ -65,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     path = named(given.model)
     threads = given.threads or threads_for(read_header(path).parameters, usable_cores())
-    own = Own(path, threads, slots=given.sequences)
+    own = Own(path, threads, together=given.sequences)
     model = own.base.model
     prompts = [model.tokens(prompt)[: GENERATION_SHARED + 2] for prompt in generation_prompts(model, given.sequences)]
     prompts = [[*prompt, place + 10] for place, prompt in enumerate(prompts)]

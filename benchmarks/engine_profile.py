@@ -18,7 +18,8 @@ from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
 from eval import engine
 from eval.binding import C
 from eval.choices import Choices, continuation_tokens
-from eval.cores import threads_for, usable_cores
+from eval.cores import usable_cores
+from eval.division import threads_for
 from eval.generation import Generation
 from eval.header import read_header
 

@@ -40,8 +40,9 @@ from benchmarks.large_model import large_model
 from benchmarks.shapes import generation_prompts, offers
 from benchmarks.trained_model import trained_model
 from eval.binding import engine_label, hardware_class
-from eval.cores import threads_for, usable_cores
+from eval.cores import usable_cores
 from eval.demo import catalogue
+from eval.division import threads_for
 from eval.header import read_header
 
 Answers = Sequence[Any]

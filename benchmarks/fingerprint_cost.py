@@ -16,8 +16,9 @@ from benchmarks.contenders import Own
 from benchmarks.evaluator_speed import MADE
 from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
 from eval.choices import Choices, continuation_tokens
-from eval.cores import threads_for, usable_cores
+from eval.cores import usable_cores
 from eval.demo import catalogue
+from eval.division import threads_for
 from eval.generation import Generation
 from eval.header import read_header
 from eval.tails import Tail

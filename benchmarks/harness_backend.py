@@ -26,7 +26,8 @@ from benchmarks.contenders import Own, Spent, environment
 from benchmarks.evaluator_speed import named
 from benchmarks.shapes import generation_prompts, offers
 from eval.binding import engine_label, hardware_class
-from eval.cores import threads_for, usable_cores
+from eval.cores import usable_cores
+from eval.division import threads_for
 from eval.header import read_header
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]

@@ -79,14 +79,18 @@ class Base:
     def _all_layers(self) -> int:
         return self.header.of_architecture("block_count", 0) + 1
 
-    def takes(self, plan: ContextPlan, adapter_bytes: int = 0) -> int:
-        """Bytes of this machine's memory that evaluating with the plan takes, the process included."""
+    def takes(self, plan: ContextPlan, besides: int = 0, contexts: int = 1) -> int:
+        """Bytes of this machine's memory that evaluating with so many contexts of the plan takes, and `besides`.
+
+        The process and the weights are included.
+        """
+        fixed = BASELINE_BYTES + self.header.weight_bytes + besides
         found = self._rehearsed(plan)
         if not found.known:
-            return estimate(self.header, plan, adapter_bytes)
+            return fixed + contexts * (estimate(self.header, plan, besides) - fixed)
         logits = LOGIT_BYTES * vocabulary_size(self.header) * plan.rows
         cache = max(found.cache, 0 if found.cache else cache_bytes_per_cell(self.header) * plan.cells)
-        return BASELINE_BYTES + self.header.weight_bytes + adapter_bytes + cache + found.host + logits
+        return fixed + contexts * (cache + found.host + logits)
 
     def settle(self, plan: ContextPlan) -> None:
         """Decides, with the first plan, how many layers the card has room for."""

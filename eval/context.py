@@ -17,6 +17,7 @@ from protocol.failures import Failure
 
 Tokens = NDArray[np.int32]
 Rows = NDArray[np.float32]
+State = NDArray[np.uint8]
 
 
 class Scaled(msgspec.Struct, frozen=True):
@@ -144,6 +145,20 @@ class Context:
     def copy(self, source: int, target: int) -> None:
         """Lets `target`, which is empty, share everything that `source` holds."""
         C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def set_threads(self, threads: int) -> None:
+        """How many threads the next calls compute with."""
+        C.llama_set_n_threads(self._handle, threads, threads)
+
+    def state(self, sequence: int) -> State:
+        """All that a sequence holds, for `restore` in a context of the same model and plan."""
+        held = np.empty(C.llama_state_seq_get_size(self._handle, sequence), np.uint8)
+        size = C.llama_state_seq_get_data(self._handle, _pointer(held, ctypes.c_uint8), held.size, sequence)
+        return held[:size]
+
+    def restore(self, sequence: int, state: State) -> bool:
+        """Puts what another context's sequence holds into one that is empty; False where it is not accepted."""
+        return bool(C.llama_state_seq_set_data(self._handle, _pointer(state, ctypes.c_uint8), state.size, sequence))
 
     def clear(self) -> None:
         """Empties all sequences: what comes next finds the cache as it was at the beginning."""

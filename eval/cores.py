@@ -19,7 +19,6 @@ import trio
 from eval.user_folder import private, user_folder
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.02, 0.06
-FEWEST_THREADS, WEIGHTS_PER_THREAD = 2, 20_000_000
 
 
 class Held:
@@ -112,12 +111,3 @@ def _group_quota() -> float:
         return math.inf if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         return math.inf
-
-
-def threads_for(parameters: int, cores: int) -> int:
-    """Threads that a model of this size makes good use of, at most as many as `cores` and at least one.
-
-    They meet after each of a graph's operations. The work of a dozen questions at once is worth two threads even in a
-    model of a million weights (1.5 times as fast by the clock, for an eighth more processor time); a third wants more.
-    """
-    return max(1, min(cores, FEWEST_THREADS + parameters // WEIGHTS_PER_THREAD))

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.context import Context, Rows, Tokens
+from eval.context import Context, Rows, State, Tokens
 from eval.failing import EvaluationError
 from eval.memory import Need
 from protocol.failures import Failure
@@ -98,6 +98,7 @@ class Engine:
         self._waiting: deque[Stream] = deque()  # prompts and branches
         self._cells = context.plan.cells
         self._alone = context.plan.layout.alone
+        self._shared = 0
         self.decoded = 0
 
     def put(self, stream: Stream) -> None:
@@ -122,20 +123,27 @@ class Engine:
         self._context.forget(sequence)
         insort(self._free, sequence)
 
-    def run(self, questions: Sequence[Question], prefix: int, checkpoint: Checkpoint) -> None:
-        """Answers all questions; their prompts agree in the first `prefix` tokens, and each is longer, or empty.
+    def share(self, prefix: Sequence[int], state: State | None = None) -> None:
+        """Puts the tokens that all prompts begin with into sequence 0, once and before anything else.
 
-        `prefix` is 0 where the plan's layout has questions `alone`.
+        `state` is what another context holds there after the same tokens; where it is not accepted they are decoded.
         """
-        if prefix:
-            self._decode_prefix(next(question.prompt[:prefix] for question in questions if question.prompt))
-            self._cells -= prefix
+        if state is None or not self._context.restore(0, state):
+            self._decode(np.array(prefix, np.int32))
+        self._shared = len(prefix)
+        self._cells -= self._shared
+
+    def run(self, questions: Sequence[Question], checkpoint: Checkpoint) -> None:
+        """Answers all questions; their prompts begin with what was put in by `share`, and are longer, or empty.
+
+        Nothing may be shared where the plan's layout has questions `alone`.
+        """
         queue = deque(questions)
         active: dict[int, tuple[Question, Need]] = {}
         done = 0
         checkpoint(0, len(questions), self.decoded)
         while queue or active:
-            self._admit(queue, active, prefix)
+            self._admit(queue, active)
             self._step()
             for sequence in [sequence for sequence, (question, _) in active.items() if question.done]:
                 _, need = active.pop(sequence)
@@ -146,19 +154,18 @@ class Engine:
                     self._context.clear()
             checkpoint(done, len(questions), self.decoded)
 
-    def _decode_prefix(self, tokens: list[int]) -> None:
-        ids = np.array(tokens, np.int32)
-        for start in range(0, len(ids), self._context.plan.batch):
-            chunk = ids[start : start + self._context.plan.batch]
+    def _decode(self, prefix: Tokens) -> None:
+        for start in range(0, len(prefix), self._context.plan.batch):
+            chunk = prefix[start : start + self._context.plan.batch]
             self._context.add(chunk, start, 0, every=False, last=False)
             self._context.decode()
             self.decoded += len(chunk)
 
-    def _admit(self, queue: deque[Question], active: dict[int, tuple[Question, Need]], prefix: int) -> None:
+    def _admit(self, queue: deque[Question], active: dict[int, tuple[Question, Need]]) -> None:
         reserved = sum(need.sequences for _, need in active.values())
         waiting = sum(len(stream.tokens) for stream in self._waiting)
         while queue and waiting < self._context.plan.batch and not (active and self._alone):
-            need = queue[0].need(prefix)
+            need = queue[0].need(self._shared)
             reserved += need.sequences
             if need.cells > self._cells or reserved > self._context.plan.sequences - 1:
                 if not active:
@@ -166,7 +173,7 @@ class Engine:
                 return
             question = queue.popleft()
             sequence = self._free.pop(0)
-            shared = prefix if question.prompt else 0
+            shared = self._shared if question.prompt else 0
             if shared:
                 self._context.copy(0, sequence)
             self._cells -= need.cells

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from eval.backends import Kind, card, devices, hardware, rows_alone
@@ -11,17 +10,17 @@ from eval.base import Base, checked_header
 from eval.benchmarks import QuestionSet
 from eval.binding import engine_label
 from eval.choices import Choices, continuation_tokens
-from eval.context import Context, Scaled
-from eval.engine import Checkpoint, Engine, Question
+from eval.context import Scaled
+from eval.engine import Checkpoint, Question
 from eval.failing import EvaluationError
 from eval.generation import Generation
 from eval.job import LARGEST_MARGIN, Job, Outcome, Progress
-from eval.memory import check_loading, plan_context
+from eval.lanes import plan_lanes, run_lanes
+from eval.memory import check_loading
 from eval.modes import layout
 from eval.peft import check_base
 from eval.questions import Offered
 from eval.scorers import largest, lead
-from eval.slots import best_slots
 from eval.tails import TAIL_CELLS, Tail
 from eval.transcripts import StopReason, Transcript
 from eval.unasked import Unasked
@@ -34,7 +33,6 @@ Asked = Generation | Choices | Unasked
 CHOICE_STEPS = 2  # the prompts, then the branches
 NEAR_TIE_TOKEN = 0.05
 NEAR_TIE_CHOICE = 0.1
-SHORTEST_PREFIX = 16  # a shorter common beginning is not worth a sequence
 
 
 def open_base(job: Job) -> Base:
@@ -91,16 +89,13 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
     Raises `EvaluationError`, and whatever `report` raises to stop early.
     """
     started = time.monotonic()
-    divided = layout(job.mode, rows_alone=rows_alone(base.card))
-    prefix = 0 if divided.alone else common_prefix([question.prompt for question in asked if question.prompt])
-    needs = [question.need(prefix) for question in asked]
-    slots = best_slots(base.header, needs, steps)
-    takes = partial(base.takes, adapter_bytes=_adapter_bytes(job))
-    plan = plan_context(base.header, prefix, needs, slots, job.memory_limit, layout=divided, takes=takes)
-    base.settle(plan)
-    with Context(base.model, plan, job.threads, _adapters(job, base)) as context:
-        engaged = [question for question in asked if not question.done]
-        Engine(context).run(engaged, prefix, _checkpoint(started, report))
+    engaged = [question for question in asked if not question.done]
+    arrangement = layout(job.mode, rows_alone=rows_alone(base.card))
+    plan = plan_lanes(
+        base, engaged, steps, job.threads, job.memory_limit, arrangement, adapter_bytes=_adapter_bytes(job)
+    )
+    base.settle(plan.context)
+    run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
 
 
 def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
@@ -184,16 +179,6 @@ def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
         for index in job.questions
     )
     return [Tail(fingerprint.tail(seed, eligible)) for seed in seeds]
-
-
-def common_prefix(prompts: Sequence[list[int]]) -> int:
-    """Tokens that all prompts share at their beginning, leaving at least one to each; 0 where it is not worth it."""
-    if len(prompts) < 2:
-        return 0
-    first, last = min(prompts), max(prompts)  # what these two share, all that lie between them share
-    most = min(map(len, prompts)) - 1
-    shared = next((place for place in range(most) if first[place] != last[place]), most)
-    return shared if shared >= SHORTEST_PREFIX else 0
 
 
 def _adapters(job: Job, base: Base) -> list[Scaled]:

@@ -19,8 +19,9 @@ from eval.base import checked_header
 from eval.benchmarks import Entry, find
 from eval.client import open_worker
 from eval.comparison import as_data, paired
-from eval.cores import CoreSlots, threads_for, usable_cores
+from eval.cores import CoreSlots, usable_cores
 from eval.demo import catalogue
+from eval.division import threads_for
 from eval.energy import WORLD, Meter, Power, figures
 from eval.failing import EvaluationError
 from eval.header import Header

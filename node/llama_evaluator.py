@@ -14,7 +14,8 @@ from eval.artefacts import Resolver
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
 from eval.client import Worker, open_worker, run_of
-from eval.cores import CoreSlots, threads_for
+from eval.cores import CoreSlots
+from eval.division import threads_for
 from eval.energy import Meter
 from eval.failing import EvaluationError
 from eval.hub import Fetching, Report

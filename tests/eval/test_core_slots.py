@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from eval.cores import CoreSlots, threads_for, usable_cores
+from eval.cores import CoreSlots, usable_cores
+from eval.division import threads_for
 from eval.user_folder import UserFolderUnavailable
 
 
@@ -110,7 +111,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
 
 def test_cores_and_threads_are_within_reason() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
-    assert threads_for(700_000, 8) == 2
+    assert threads_for(700_000, 8) == 8
     assert threads_for(700_000, 1) == 1
     assert threads_for(7_000_000_000, 8) == 8
     assert threads_for(10, 0) == 1

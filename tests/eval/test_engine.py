@@ -59,7 +59,9 @@ class Bench:
         plan = plan or plan_context(self.header, prefix, needs, slots, 1 << 33)
         with Context(self.model, plan, 1, adapters) as context:
             engine = Engine(context)
-            engine.run(questions, prefix, lambda _done, _total, _decoded: None)
+            if prefix:
+                engine.share(questions[0].prompt[:prefix])
+            engine.run(questions, lambda _done, _total, _decoded: None)
             assert sorted(engine._free) == list(range(1, plan.sequences))  # every sequence came back
             assert engine._cells + prefix == plan.cells
         return engine

@@ -54,7 +54,10 @@ class Asker:
         needs = [question.need(prefix) for question in asked]
         plan = plan_context(self.header, prefix, needs, slots, limit, layout=self.divided)
         with Context(self.model, plan, threads) as context:
-            Engine(context).run(asked, prefix, lambda _done, _total, _decoded: None)
+            engine = Engine(context)
+            if prefix:
+                engine.share(self.shared)
+            engine.run(asked, lambda _done, _total, _decoded: None)
         return {number: bits(question) for number, question in zip(numbers, asked, strict=True)}
 
 
