@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.tui.followed_daemon import Daemon
+from tests.tui.stage import Stage
 from tui.answers import Board, Peers, Status, Tasks, Verdicts, decode_answer, decode_event
 from tui.link import Instant, Trouble
 from tui.source import Show
@@ -130,10 +132,21 @@ def scene_of() -> Callable[[str], Scene]:
 
 
 @pytest.fixture
-def script_of() -> Callable[[View], Script]:
-    return Script
+def answers_folder() -> Path:
+    return ANSWERS
 
 
 @pytest.fixture
-def answers_folder() -> Path:
-    return ANSWERS
+def daemon(answers_folder: Path) -> Daemon:
+    return Daemon(answers_folder)
+
+
+@pytest.fixture
+def stage() -> Callable[[str], Stage]:
+    """Opens the dashboard on a scene, by its name."""
+
+    def build(name: str) -> Stage:
+        found = scene(name)
+        return Stage(found, Script(found.view))
+
+    return build

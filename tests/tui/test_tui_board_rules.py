@@ -1,7 +1,5 @@
 """The board's order, its plot and its columns: pure functions."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,7 +158,7 @@ def test_words_of_a_row() -> None:
     assert row_sign(Row(id="1", benchmark="x", status="SUPER_NEW")).text == "· super new"
 
 
-def test_the_title_says_what_is_shown(live: View, script_of: Callable[[View], object]) -> None:
+def test_the_title_says_what_is_shown(live: View) -> None:
     assert title_text(live, Query(), 10) == "Board · 2 benchmarks · epoch 41"
     query = Query(benchmark="tally-steps", words="ba", order=Order.NAME)
     assert title_text(live, query, 2) == "Board · tally-steps · epoch 41 · by name · “ba” 2 of 10"
