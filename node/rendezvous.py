@@ -202,9 +202,11 @@ class Rendezvous:
         question = msgspec.json.decode(body, type=Question)
         asker = next((known for known in self._direct() if known.peer == peer), None)
         host = host_of(asker.address) if asker else None
-        if asker is None or host is None or not self._may_ask(peer):
+        if asker is None or host is None:
             return msgspec.json.encode(Answer((), ()))
         self._note(asker, host, question.addresses)
+        if not self._may_ask(peer):
+            return msgspec.json.encode(Answer((), ()))
         near = max(self._nearest(), reachable(host))
 
         def told(addresses: Sequence[Address]) -> list[Address]:
@@ -218,7 +220,7 @@ class Rendezvous:
         return msgspec.json.encode(Answer(_texts(chosen), _texts(nearer)))
 
     def _may_ask(self, peer: str) -> bool:
-        """Who asks again at once is told nothing."""
+        """Who asks again at once is told nothing; what it says of itself is kept nevertheless."""
         now = trio.current_time()
         self._answered = {name: until for name, until in self._answered.items() if until > now}
         if peer in self._answered:

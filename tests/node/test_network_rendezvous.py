@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from node.addresses import Address, parse
 from node.hardening import GuardedHost
 from node.libp2p_network import Libp2pNetwork, open_libp2p_network
-from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
+from node.memory_network import MemoryHub, MemoryNetwork
 from node.network import RequestFailed
 from node.rendezvous import (
     ANSWER_PAUSE,
@@ -29,6 +29,7 @@ from node.rendezvous import (
     Records,
     Rendezvous,
 )
+from tests.node.living_networks import BOOTSTRAP
 
 # isort: split
 from libp2p.crypto.ed25519 import create_new_key_pair
@@ -41,16 +42,7 @@ from multiaddr import Multiaddr
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 NETWORK, OTHER = b"n" * 32, b"o" * 32
-BOOTSTRAP = "/ip4/10.0.0.1/tcp/4001/p2p/bootstrap"
 PATIENCE = 60
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[MemoryHub]:
-    async with open_memory_hub() as hub:
-        async with hub.open("bootstrap"):  # takes the first address
-            pass
-        yield hub
 
 
 @asynccontextmanager
@@ -149,6 +141,15 @@ async def test_only_what_is_the_askers_own_is_kept(hub: MemoryHub, autojump_cloc
                 await a.request("member", rendezvous.protocol, junk)
         await trio.sleep(RECORD_SECONDS)
         assert await ask(b, rendezvous) == Answer((), ())
+
+
+async def test_who_asked_a_moment_ago_is_kept_when_it_announces(hub: MemoryHub, autojump_clock: MockClock) -> None:
+    async with hub.open("member") as member, hub.open("a") as a:
+        rendezvous = Rendezvous(member, member.reach, NETWORK)
+        await a.connect(member.addresses[0])
+        for named in ((), a.addresses):
+            await a.request("member", rendezvous.protocol, msgspec.json.encode(Question(named)))
+        assert [address.text for address in rendezvous.records.kept()] == list(a.addresses)
 
 
 @pytest.mark.parametrize(

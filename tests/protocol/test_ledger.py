@@ -1,12 +1,9 @@
 """What entries do to the state, and the laws of the fold."""
 
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from protocol import ledger
@@ -14,7 +11,6 @@ from protocol.definitions import HubFile, Model
 from protocol.envelope import open_envelope, seal
 from protocol.lifecycle import TaskState
 from protocol.messages import Commitment, Delegation, Profile, Registration, consent_to
-from protocol.overlay import Overlay
 from protocol.parameters import DEMO
 from protocol.quota import quota
 from protocol.rejections import Rejected, Rejection
@@ -194,69 +190,6 @@ def test_disputes_ask_more_runners_and_then_wait_their_turn(new_world: NewWorld)
     assert states(world) == [[TaskState.DISPUTED]] * 3 + [[TaskState.DONE]] * 2
 
 
-@settings(max_examples=20)
-@given(st.randoms(use_true_random=False), st.lists(st.integers(0, 7), max_size=8))
-def test_the_provisional_verdict_depends_on_the_set_only(new_world: NewWorld, random: Random, twice: list[int]) -> None:
-    world = new_world()
-    world.join(*PEOPLE)
-    world.mark(0)
-    commitments, results = world.statements(world.plan(0), PEOPLE)
-    envelopes = commitments + results
-    envelopes += [envelopes[place] for place in twice]
-    in_order, shuffled = Overlay(world.state), Overlay(world.state)
-    for envelope in commitments + results:
-        in_order.add(envelope)
-    random.shuffle(envelopes)
-    for envelope in envelopes:
-        shuffled.add(envelope)
-    for task in world.plan(0).tasks.values():
-        assert shuffled.provisional(task).verdict == in_order.provisional(task).verdict
-
-
-def test_the_overlay_and_the_log_come_to_the_same_verdict(world: World) -> None:
-    world.mark(0)
-    commitments, results = world.statements(world.plan(0), PEOPLE)
-    overlay = Overlay(world.state)
-    for envelope in results + commitments:
-        overlay.add(envelope)
-    shown = {task.id: overlay.provisional(task).verdict for task in world.plan(0).tasks.values()}
-    world.log(*commitments, *results)
-    for task in world.plan(0).tasks.values():
-        assert overlay.provisional(task).verdict == shown[task.id], "the log adds nothing that was not held"
-    world.mark(1)
-    for final in world.state.verdicts[0]:
-        assert final.agreeing == shown[final.task].agreeing
-        assert final.total == shown[final.task].total
-
-
-def test_what_comes_before_its_delegation_is_parked_and_not_lost(new_world: NewWorld) -> None:
-    world = new_world()
-    world.join("ada", "ben", "cleo")
-    world.mark(0)
-    overlay = Overlay(world.state)
-    early = world.seal("dan", Commitment(1, bytes(32), (bytes(32),), bytes(32)))
-    assert overlay.add(early) is Rejection.VOID_NOT_DELEGATED
-    commitments, _ = world.statements(world.plan(0), ["ada"])
-    assert overlay.add(commitments[0]) is None
-
-
-def test_statements_on_a_mark_that_is_not_here_yet_wait_for_it(world: World) -> None:
-    world.mark(0)
-    behind = world.refold()
-    overlay = Overlay(behind)
-    commitments, _ = world.statements(world.plan(0), PEOPLE)
-    world.log(*commitments)
-    entry_count = len(world.entries)
-    world.mark(1)
-    ahead, _ = world.statements(world.plan(1), PEOPLE)
-    assert overlay.add(ahead[0]) is Rejection.VOID_OTHER_GROUND
-    for entry in world.entries[behind.frontier.size : entry_count + 1]:
-        ledger.append(behind, entry)
-    overlay.settle()
-    task = next(iter(world.plan(1).tasks.values()))
-    assert any(said.commitments for said in overlay.statements(task).values())
-
-
 def test_a_void_entry_changes_nothing_but_the_log(world: World) -> None:
     world.epoch(0, PEOPLE)
     twin = world.refold()
@@ -308,25 +241,6 @@ def test_a_late_reveal_counts_within_two_closes_however_long_an_outage_lies_betw
     assert world.state.accounts[cleo].missed == {0: 1}
 
 
-def test_looking_at_an_epoch_changes_nothing(world: World) -> None:
-    """A node that showed a leaderless epoch to its owner and one that did not come to the same state."""
-    world.epoch(0, PEOPLE)
-    looker, overlay = world.refold(), None
-    for epoch in (1, 2, 3):
-        assert ledger.gathering(looker, epoch) is not None
-        overlay = Overlay(looker)
-        assert overlay.plan(epoch) is not None
-        overlay.settle()
-    for epoch in (4, 6):
-        start = len(world.entries)
-        world.mark(epoch)
-        for entry in world.entries[start:]:
-            assert ledger.append(looker, entry) is None
-        assert looker.digest() == world.state.digest() == world.refold().digest()
-    assert [finals[0].epoch for finals in world.state.verdicts] == [0, 1, 2, 3, 4, 5]
-    assert {final.state for finals in list(world.state.verdicts)[1:4] for final in finals} == {TaskState.EXPIRED}
-
-
 def disputed_then(world: World, people: list[str], what: list[str]) -> list[tuple[int, bool, int]]:
     """What each epoch was like: three camps, silence, or agreement; the turn's K, whether due again, disputes."""
     turns = []
@@ -375,29 +289,6 @@ def test_a_dispute_waits_through_an_outage(new_world: NewWorld) -> None:
         world.mark(epoch)
     (turn,) = world.state.turns.values()
     assert (turn.quorum, turn.due_again, turn.disputes) == (4, True, 2), "one marked epoch, eighteen leaderless ones"
-
-
-def test_a_task_runs_once_an_assigned_runner_has_committed_and_once_only(new_world: NewWorld) -> None:
-    world = new_world(models=1)
-    people = [f"p{n}" for n in range(9)]
-    world.join(*people)
-    world.mark(0)
-    (task,) = world.plan(0).tasks.values()
-    names = {world.account(name).public: name for name in people}
-    first, spare = names[task.ranking[0]], names[task.ranking[task.assigned]]
-    by_name = {}
-    for name in (first, spare):
-        (by_name[name],), _ = world.statements(world.plan(0), [name])
-    again = world.seal(first, replace(by_name[first].message, digest=bytes(32)))
-    overlay = Overlay(world.state)
-    shown = [overlay.provisional(task).state]
-    for envelope in (by_name[spare], by_name[first], again):
-        assert overlay.add(envelope) is None
-        shown.append(overlay.provisional(task).state)
-    assert shown == [TaskState.QUEUED, TaskState.QUEUED, TaskState.RUNNING, TaskState.QUEUED]
-    world.log(by_name[spare])
-    world.mark(1)
-    assert states(world) == [[TaskState.EXPIRED]]
 
 
 def test_a_third_result_is_void_only_where_it_changes_nothing(world: World) -> None:
