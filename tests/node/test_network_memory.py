@@ -5,12 +5,7 @@ from trio.testing import MockClock
 
 from node.memory_network import open_memory_hub
 from node.network import Gossip, PeerChange, Unreachable
-
-TOPIC = "/peerboard/test/1"
-
-
-def anything(data: bytes) -> bool:
-    return True
+from tests.node.network_worlds import TOPIC, anything
 
 
 async def test_delays_pass_on_the_mock_clock(autojump_clock: MockClock) -> None:

@@ -1,7 +1,6 @@
 """Redialling, and peers telling each other of peers, under a mock clock; the rules on what is told."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
@@ -12,35 +11,18 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from node.addresses import LENGTH_MAXIMUM, Reachable, parse, reachable
-from node.memory_network import MemoryHub, MemoryNetwork, open_memory_hub
+from node.memory_network import MemoryHub, MemoryNetwork
 from node.network import RequestFailed
 from node.reach import PEERS, STAY_SECONDS, Named
+from tests.node.living_networks import BOOTSTRAP, living
 
 PARTS = ["", "ip4", "ip6", "1.2.3.4", "::1", "fe80::1%x", "tcp", "0", "1", "65536", "p2p", "a"]
-BOOTSTRAP = "/ip4/10.0.0.1/tcp/4001/p2p/bootstrap"
 
 
 async def until_peers(network: MemoryNetwork, count: int) -> None:
     async with network.changes() as changes:
         while len(network.peers()) < count:
             await changes.receive()
-
-
-@asynccontextmanager
-async def living(hub: MemoryHub, name: str, *known: str) -> AsyncIterator[MemoryNetwork]:
-    """A network that keeps itself connected."""
-    async with hub.open(name) as network, trio.open_nursery() as nursery:
-        nursery.start_soon(network.keep_connected, known)
-        yield network
-        nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[MemoryHub]:
-    async with open_memory_hub() as hub:
-        async with hub.open("bootstrap"):  # takes the first address
-            pass
-        yield hub
 
 
 async def test_an_address_that_is_down_at_the_start_is_warned_of_once_and_reached_later(

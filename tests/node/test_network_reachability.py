@@ -1,37 +1,16 @@
 """Finding out whether others can dial this node, and being reached through relays if not; under a mock clock."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 
 import msgspec
-import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from node.memory_network import RESERVATION_SECONDS, MemoryHub, MemoryNetwork, open_memory_hub
+from node.memory_network import RESERVATION_SECONDS, MemoryHub, MemoryNetwork
 from node.reachability import DIAL_BACK, DIALLED, Dialled, Listening, Standing, _at
-
-BOOTSTRAP = "/ip4/10.0.0.1/tcp/4001/p2p/bootstrap"
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[MemoryHub]:
-    async with open_memory_hub() as hub:
-        async with hub.open("bootstrap"):  # takes the first address
-            pass
-        yield hub
-
-
-@asynccontextmanager
-async def living(
-    hub: MemoryHub, name: str, *known: str, relay: bool = False, hidden: bool = False
-) -> AsyncIterator[MemoryNetwork]:
-    async with hub.open(name, relay=relay, hidden=hidden) as network, trio.open_nursery() as nursery:
-        nursery.start_soon(network.keep_connected, known)
-        yield network
-        nursery.cancel_scope.cancel()
+from tests.node.living_networks import BOOTSTRAP, living
 
 
 def standing(network: MemoryNetwork) -> Standing:
