@@ -143,6 +143,15 @@ async def test_only_what_is_the_askers_own_is_kept(hub: MemoryHub, autojump_cloc
         assert await ask(b, rendezvous) == Answer((), ())
 
 
+async def test_who_asked_a_moment_ago_is_kept_when_it_announces(hub: MemoryHub, autojump_clock: MockClock) -> None:
+    async with hub.open("member") as member, hub.open("a") as a:
+        rendezvous = Rendezvous(member, member.reach, NETWORK)
+        await a.connect(member.addresses[0])
+        for named in ((), a.addresses):
+            await a.request("member", rendezvous.protocol, msgspec.json.encode(Question(named)))
+        assert [address.text for address in rendezvous.records.kept()] == list(a.addresses)
+
+
 @pytest.mark.parametrize(
     "told",
     [
