@@ -52,7 +52,7 @@ class Chains:
         if last in newest:
             seed = self._entropy(SEED_BYTES)
             lines = "".join(f"{known.hex()}\n" for known in (*self._seeds, seed))
-            write_durably(self._file, lines.encode("ascii"))
+            write_durably(self._file, lines.encode("ascii"), private=True)
             self._seeds.append(seed)
             self._learn(seed)
             newest = hash_chain(seed, self._length)

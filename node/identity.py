@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.durable import write_secret_once
 from protocol.envelope import Envelope, seal
 from protocol.messages import Delegation, consent_to
 from protocol.signing import PrivateKey
@@ -39,7 +40,8 @@ def load_identity(account_file: Path, device_file: Path) -> Identity:
 def load_key(file: Path) -> PrivateKey:
     """The key in a file of 64 hex digits; a new one is written first if there is no file."""
     if not file.exists():
-        _write_new(file, os.urandom(SEED_BYTES))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_secret_once(file, f"{os.urandom(SEED_BYTES).hex()}\n".encode("ascii"))
     try:
         seed = bytes.fromhex(file.read_text().strip())
     except (ValueError, UnicodeDecodeError):
@@ -50,20 +52,3 @@ def load_key(file: Path) -> PrivateKey:
             "with a new identity."
         )
     return PrivateKey(seed)
-
-
-def _write_new(file: Path, seed: bytes) -> None:
-    """Write so that no crash leaves half a key, and no reader but the owner sees it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(seed.hex() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        os.link(draft, file)  # fails if another process was first: then its key is the key
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -78,8 +78,7 @@ class KnownPeers:
             await offload(partial(self._write, content))
 
     def _write(self, content: bytes) -> None:
-        write_durably(self._file, content)
-        self._file.chmod(0o600)  # where others are is nobody's business
+        write_durably(self._file, content, private=True)  # where others are is nobody's business
 
     def _read(self) -> dict[str, Known]:
         """What the file holds; nothing if it cannot be read: it is a help, no more."""

@@ -3,11 +3,11 @@
 It is unrelated to the keys that sign messages, so that a name never leads to an address.
 """
 
-import os
 import secrets
 import stat
-import tempfile
 from pathlib import Path
+
+from node.durable import write_secret_once
 
 SEED_BYTES = 32
 
@@ -27,7 +27,7 @@ def load_peer_key(path: Path) -> bytes:
         pass
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _create(path, secrets.token_bytes(SEED_BYTES))
+        write_secret_once(path, secrets.token_bytes(SEED_BYTES))
     except OSError as error:
         raise PeerKeyError(
             f"cannot write the peer key to {path}: {error.strerror}. "
@@ -37,27 +37,6 @@ def load_peer_key(path: Path) -> bytes:
         return _read(path)
     except FileNotFoundError as error:
         raise PeerKeyError(f"the peer key {path} vanished while it was read. Start again.") from error
-
-
-def _create(path: Path, seed: bytes) -> None:
-    """Write the seed under a name of its own, then link it: whole or absent, and the first writer wins."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(seed)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        os.unlink(temporary)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path) -> bytes:

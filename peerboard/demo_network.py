@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.demo.catalogue import demo_benchmarks, packaged_models
+from node.durable import write_secret_once
 from node.home import Home
 from node.identity import load_key
 from node.peer_id import peer_id
@@ -70,8 +71,7 @@ def _genesis(
     """A network that all of its nodes witness."""
     chain_seed = os.urandom(32)
     bootstrap.folder.mkdir(parents=True)
-    bootstrap.chain_seed.touch(mode=0o600)
-    bootstrap.chain_seed.write_text(chain_seed.hex() + "\n")
+    write_secret_once(bootstrap.chain_seed, f"{chain_seed.hex()}\n".encode("ascii"))
     return Genesis(
         name="demo",
         time=time,
