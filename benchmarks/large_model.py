@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.eval.tiny_models import Typed, byte_alphabet, gguf_bytes
+from tests.eval.tiny_models import Shape, byte_alphabet, described_llama, gguf_bytes
 
 EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_000, 4096
 SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
@@ -51,27 +51,9 @@ def with_weights(source: Path, kind: str, target: Path) -> Path:
 def _metadata() -> dict[str, Any]:
     tokens = ["<unk>", "<s>", "</s>", *byte_alphabet(), "Ġt", "he"]
     tokens += [f"<word {number}>" for number in range(len(tokens), WORDS)]
-    return {
-        "general.architecture": "llama",
-        "general.file_type": _F16,
-        "llama.context_length": CONTEXT,
-        "llama.embedding_length": EMBEDDING,
-        "llama.block_count": LAYERS,
-        "llama.feed_forward_length": FEED_FORWARD,
-        "llama.attention.head_count": HEADS,
-        "llama.attention.head_count_kv": HEADS,
-        "llama.rope.dimension_count": EMBEDDING // HEADS,
-        "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": "smollm",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": Typed(5, [2, 3, 3, *[1] * (WORDS - 3)]),
-        "tokenizer.ggml.merges": ["Ġ t", "h e"],
-        "tokenizer.ggml.bos_token_id": 1,
-        "tokenizer.ggml.eos_token_id": 2,
-        "tokenizer.ggml.unknown_token_id": 0,
-        "tokenizer.ggml.add_bos_token": True,
-    }
+    types = [2, 3, 3, *[1] * (WORDS - 3)]
+    shape = Shape(EMBEDDING, LAYERS, HEADS, FEED_FORWARD)
+    return described_llama(shape, CONTEXT, tokens, types, ["Ġ t", "h e"])
 
 
 def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:

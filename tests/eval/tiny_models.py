@@ -1,9 +1,9 @@
 """GGUF files made on the spot: a tiny random llama, adapters for it, and files that are wrong on purpose."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,24 +36,40 @@ def vocabulary() -> tuple[list[str], list[int]]:
     return tokens, [2, 3, 3, *[1] * (256 + len(merged)), 5, 5]
 
 
+class Shape(NamedTuple):
+    """The sizes of a llama."""
+
+    embedding: int
+    layers: int
+    heads: int
+    feed_forward: int
+
+
 def llama_metadata(context_length: int = 2048) -> dict[str, Any]:
     tokens, types = vocabulary()
+    return described_llama(Shape(EMBEDDING, LAYERS, HEADS, FEED_FORWARD), context_length, tokens, types, MERGES)
+
+
+def described_llama(
+    shape: Shape, context_length: int, tokens: Sequence[str], types: Sequence[int], merges: Sequence[str]
+) -> dict[str, Any]:
+    """A llama's metadata; the first three tokens are the unknown one, the start and the end."""
     return {
         "general.architecture": "llama",
         "general.file_type": 1,
         "llama.context_length": context_length,
-        "llama.embedding_length": EMBEDDING,
-        "llama.block_count": LAYERS,
-        "llama.feed_forward_length": FEED_FORWARD,
-        "llama.attention.head_count": HEADS,
-        "llama.attention.head_count_kv": HEADS,
-        "llama.rope.dimension_count": EMBEDDING // HEADS,
+        "llama.embedding_length": shape.embedding,
+        "llama.block_count": shape.layers,
+        "llama.feed_forward_length": shape.feed_forward,
+        "llama.attention.head_count": shape.heads,
+        "llama.attention.head_count_kv": shape.heads,
+        "llama.rope.dimension_count": shape.embedding // shape.heads,
         "llama.attention.layer_norm_rms_epsilon": 1e-5,
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "smollm",
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": Typed(5, types),
-        "tokenizer.ggml.merges": list(MERGES),
+        "tokenizer.ggml.tokens": list(tokens),
+        "tokenizer.ggml.token_type": Typed(5, list(types)),
+        "tokenizer.ggml.merges": list(merges),
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,
         "tokenizer.ggml.unknown_token_id": 0,
