@@ -32,24 +32,20 @@ from node.libp2p_requests import Requests
 from node.network import (
     MESSAGE_MAXIMUM,
     REMEMBERED_SECONDS,
-    REQUEST_SECONDS,
     SUBSCRIPTION_QUEUE,
     Admission,
     Gossip,
-    Handler,
     Peer,
-    PeerChange,
     Reason,
     RequestFailed,
-    Traffic,
     Unreachable,
     Validator,
     anybody,
 )
 from node.peer_table import PeerTable
+from node.peered_network import PeeredNetwork
 from node.reach import Reach
 from node.relay_service import RelayService
-from node.subscriptions import Subscriptions
 from node.ungrouped import ungrouped
 
 # isort: split
@@ -121,15 +117,16 @@ class _Notifee:
     async def listen_close(self, swarm: Any, place: Any) -> None: ...
 
 
-class Libp2pNetwork:
+class Libp2pNetwork(PeeredNetwork[Requests]):
     """A running host's `Network`; made by `open_libp2p_network`."""
 
     def __init__(
         self, host: GuardedHost, announced: tuple[str, ...], *, relay: bool = False, places: int = INBOUND
     ) -> None:
+        peers = PeerTable()
+        super().__init__(peers, Requests(host, peers.__contains__))
         self.host = host
         self.peer = str(host.get_id())
-        self._subscriptions = Subscriptions()
         self.pubsub = GuardedPubsub(
             host,
             GuardedGossip(),
@@ -140,8 +137,6 @@ class Libp2pNetwork:
         )
         self._swarm = host.get_network()
         self._announced = announced
-        self._peers = PeerTable()
-        self._requests = Requests(host, self._peers.__contains__)
         self._circuits = Circuits(host, self._direct_place)
         self._relay = RelayService(host, lambda: self.addresses, self._peers.has_direct) if relay else None
         self._change = trio.Event()
@@ -159,11 +154,6 @@ class Libp2pNetwork:
         # Others dial the first that fits, and TCP costs both sides less.
         bare = sorted((place.partition("/p2p/")[0] for place in places), key=lambda place: "/tcp/" not in place)
         return tuple(f"{place}/p2p/{self.peer}" for place in bare)
-
-    @property
-    def traffic(self) -> Traffic:
-        """See `Network.traffic`."""
-        return self._subscriptions.traffic(requested=self._requests.requested, served=self._requests.served)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Network.publish`."""
@@ -293,31 +283,6 @@ class Libp2pNetwork:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hole_punch.run)
             await self.reach.keep_connected(addresses)
-
-    def peers(self) -> tuple[Peer, ...]:
-        """See `Network.peers`."""
-        return tuple(self._peers.values())
-
-    @asynccontextmanager
-    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
-        """See `Network.changes`."""
-        with self._peers.changes() as channel:
-            yield channel
-
-    async def request(
-        self,
-        peer: str,
-        protocol: str,
-        body: bytes,
-        *,
-        timeout: float = REQUEST_SECONDS,  # noqa: ASYNC109
-    ) -> bytes:
-        """See `Network.request`."""
-        return await self._requests.ask(peer, protocol, body, timeout)
-
-    def serve(self, protocol: str, handler: Handler) -> None:
-        """See `Network.serve`."""
-        self._requests.serve(protocol, handler)
 
     async def close(self) -> None:
         """Close listeners, then all connections at once.

@@ -18,23 +18,20 @@ from node.addresses import CIRCUIT, is_circuit, parse
 from node.memory_requests import MemoryRequests
 from node.network import (
     REMEMBERED_SECONDS,
-    REQUEST_SECONDS,
     SUBSCRIPTION_QUEUE,
     Admission,
     Gossip,
-    Handler,
     Peer,
-    PeerChange,
     Reason,
     RequestFailed,
-    Traffic,
     Unreachable,
     Validator,
     anybody,
 )
 from node.peer_table import PeerTable
+from node.peered_network import PeeredNetwork
 from node.reach import Reach
-from node.subscriptions import Subscriptions, Verdict
+from node.subscriptions import Verdict
 from node.ungrouped import ungrouped
 
 RESERVATION_SECONDS = 600.0
@@ -157,12 +154,14 @@ class MemoryHub:
                 await self._wake.wait()
 
 
-class MemoryNetwork:
+class MemoryNetwork(PeeredNetwork[MemoryRequests]):
     """One node's `Network` on a `MemoryHub`."""
 
     def __init__(
         self, hub: MemoryHub, name: str, place: str, nursery: trio.Nursery, *, relay: bool, hidden: bool
     ) -> None:
+        peers = PeerTable()
+        super().__init__(peers, MemoryRequests(name, peers.__contains__, self._find_requests, hub.send, nursery))
         self.peer = name
         self.hidden = hidden
         self.place = place
@@ -171,16 +170,8 @@ class MemoryNetwork:
         self._relaying = relay
         self._reserved: dict[str, float] = {}
         self._nursery = nursery
-        self._peers = PeerTable()
-        self._subscriptions = Subscriptions()
-        self._requests = MemoryRequests(name, self._peers.__contains__, self._find_requests, hub.send, nursery)
         self._seen: dict[bytes, float] = {}
         self.reach = Reach(self, chance=random.Random(name))  # noqa: S311  the same every time
-
-    @property
-    def traffic(self) -> Traffic:
-        """Counters since the start."""
-        return self._subscriptions.traffic(requested=self._requests.requested, served=self._requests.served)
 
     async def publish(self, topic: str, data: bytes) -> None:
         """See `Network.publish`."""
@@ -271,31 +262,6 @@ class MemoryNetwork:
     async def keep_connected(self, addresses: Sequence[str]) -> None:
         """See `Network.keep_connected`."""
         await self.reach.keep_connected(addresses)
-
-    def peers(self) -> tuple[Peer, ...]:
-        """See `Network.peers`."""
-        return tuple(self._peers.values())
-
-    @asynccontextmanager
-    async def changes(self) -> AsyncIterator[trio.MemoryReceiveChannel[PeerChange]]:
-        """See `Network.changes`."""
-        with self._peers.changes() as channel:
-            yield channel
-
-    async def request(
-        self,
-        peer: str,
-        protocol: str,
-        body: bytes,
-        *,
-        timeout: float = REQUEST_SECONDS,  # noqa: ASYNC109
-    ) -> bytes:
-        """See `Network.request`."""
-        return await self._requests.ask(peer, protocol, body, timeout)
-
-    def serve(self, protocol: str, handler: Handler) -> None:
-        """See `Network.serve`."""
-        self._requests.serve(protocol, handler)
 
     def leave(self) -> None:
         """End every connection."""
