@@ -7,8 +7,10 @@ something has to be fetched, `HF_ENDPOINT` is honoured. Everything blocks: call 
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -244,6 +246,19 @@ def _explained(place: Place) -> Iterator[None]:
         raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
 
 
+def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds by `Retry-After` (RFC 9110: a number, or a date), or by what the Hub sends beside a 429, `RateLimit`."""
+    from huggingface_hub.utils._http import parse_ratelimit_headers
+
+    said = headers.get("Retry-After", "")
+    if said.isdecimal():
+        return float(said)
+    with suppress(ValueError, OverflowError, OSError):
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    limits = parse_ratelimit_headers(headers)
+    return float(limits.reset_in_seconds) if limits is not None and not limits.remaining else None
+
+
 def _refusal(error: Exception, place: Place) -> Exception:
     """What a status code means: gone, not for us, or later."""
     from huggingface_hub import get_token
@@ -254,9 +269,8 @@ def _refusal(error: Exception, place: Place) -> Exception:
     said = headers.get("X-Error-Message") or ""
     code = headers.get("X-Error-Code")
     if status in BUSY:
-        asked = headers.get("Retry-After", "")
-        wait = float(asked) if asked.isdecimal() else None
-        later = f" and asks to wait {asked} seconds" if asked else ""
+        wait = _asked_to_wait(headers)
+        later = f" and asks to wait {wait:.0f} seconds" if wait is not None else ""
         return Interrupted(f"{place}: the Hub is busy (status {status}){later}. Try again later.", wait)
     if status == 416:
         return Interrupted(f"{place}: the Hub does not have the bytes that are missing.")

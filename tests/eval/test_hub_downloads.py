@@ -1,8 +1,11 @@
 """Files from the Hub, over the unmodified client library and a stand-in on loopback: pinned, verified, resumed."""
 
 import hashlib
+import re
 import socket
 import threading
+import time
+from email.utils import formatdate
 from pathlib import Path
 
 import msgspec
@@ -131,6 +134,29 @@ def test_a_long_wait_is_passed_on_to_the_person(repository: Repository, hub: Hub
     error = failure(cache, pinned())
     assert error.failure is Failure.DOWNLOAD_FAILED
     assert "asks to wait 300 seconds" in error.detail
+    assert len(hub.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": formatdate(time.time() + 90, usegmt=True)}, 90),
+        ({"Retry-After": formatdate(0, usegmt=True)}, 0),
+        ({"RateLimit": '"api";r=0;t=55', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}, 55),
+        ({"RateLimit": '"api";r=7;t=55'}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "Mon, 99 Nov 2026 25:61:00 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert hub_module._asked_to_wait(headers) == (None if seconds is None else pytest.approx(seconds, abs=60))
+
+
+def test_a_date_to_wait_for_is_told_in_seconds(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
+    hub.disturb("model.gguf", refused(503, retry_after=formatdate(time.time() + 7200, usegmt=True)), method="HEAD")
+    assert re.search(r"asks to wait 7[012]\d\d seconds", failure(cache, pinned()).detail)
     assert len(hub.asked) == 1
 
 
