@@ -130,14 +130,19 @@ def layers_that_fit(layers: int, spread: int, room: int) -> int:
 
 
 def checked_header(path: Path, refused: Failure) -> Header:
-    """The header of a file of the model; typed failures for one that is missing or malformed."""
+    """The header of a file of the model; typed failures for one that is malformed, or no longer to be read."""
     try:
         header = read_header(path)
     except HeaderRefused as error:
-        raise EvaluationError(refused, str(error)) from None
-    except OSError as error:
-        raise EvaluationError(Failure.FILE_MISSING, f"{path} cannot be read: {error.strerror}.") from None
+        raise EvaluationError(refused, f"{path.name}: {error}.") from None
+    except OSError as error:  # it was there a moment ago: nothing that the model is to blame for
+        raise EvaluationError(Failure.ENGINE_FAILED, f"{path} cannot be read: {error.strerror}.") from None
     if header.is_adapter != (refused is Failure.ADAPTER_REFUSED):
         wanted = "an adapter" if refused is Failure.ADAPTER_REFUSED else "a model"
         raise EvaluationError(refused, f"{path.name} is not {wanted}.")
+    parts = header.integer("split.count", 1)
+    if parts > 1:
+        part = header.integer("split.no", 0) + 1
+        text = f"{path.name} is part {part} of {parts}: join them to one file (llama-gguf-split --merge)."
+        raise EvaluationError(refused, text)
     return header

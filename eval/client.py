@@ -14,6 +14,7 @@ import trio
 from eval import sandbox
 from eval.cores import CoreSlots, Held
 from eval.energy import Meter, Metering
+from eval.failing import speaks_of_memory
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
 from eval.job import LARGEST_MARGIN, Audit, Audited, Event, Job, JobFailed, Outcome, Progress
 from eval.modes import AUTO, CPU
@@ -34,7 +35,6 @@ LARGEST_OUTCOME = 1000
 LARGEST_NUMBER = 2**53 - 1
 LONGEST_NAME = 200
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
-_ALLOCATION_WORDS = ("failed to allocate", "bad_alloc", "out of memory", "not enough memory")
 NO_ANSWER = JobFailed(Failure.ENGINE_FAILED, "The evaluator ended a job without an answer.")
 _EVENTS = msgspec.msgpack.Decoder(Event)
 
@@ -280,7 +280,7 @@ def _opened(job: Job) -> Iterator[tuple[tuple[str, ...], list[int]]]:
             try:
                 files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             except OSError as error:
-                raise _Refused(Failure.FILE_MISSING, f"{path} cannot be read: {error.strerror}.") from None
+                raise _Refused(Failure.ENGINE_FAILED, f"{path} cannot be read: {error.strerror}.") from None
             paths.append(path)
         if job.data_folder is not None and Path(job.data_folder).is_dir():
             files.append(os.open(job.data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -356,7 +356,7 @@ def cause_of_death(code: int | None, words: str) -> JobFailed:
     last = " ".join(words.split())[-300:]
     if code is None:
         return JobFailed(Failure.ENGINE_FAILED, f"The evaluator's process closed its output and lives on. {last}")
-    if any(word in words.lower() for word in _ALLOCATION_WORDS):
+    if speaks_of_memory(words):
         return JobFailed(Failure.OUT_OF_MEMORY, last)
     if -code in _ABORTS:
         return JobFailed(Failure.MODEL_ABORTED, f"It ended with {signal.Signals(-code).name}. {last}".strip())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.binding import C, forget_words, last_words
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, refused
 from eval.memory import ContextPlan
 from eval.model import LoadedModel
 from protocol.failures import Failure
@@ -50,7 +50,7 @@ class Context:
         parameters.no_perf = True
         self._handle: Any = C.llama_init_from_model(model.handle, parameters)
         if not self._handle:
-            raise EvaluationError(Failure.MODEL_REFUSED, last_words() or "no context can be made for it")
+            raise refused(Failure.MODEL_REFUSED, last_words() or "no context can be made for it")
         self._memory: Any = C.llama_get_memory(self._handle)
         self._vocabulary_size = model.vocabulary_size
         self.plan = plan
@@ -78,7 +78,7 @@ class Context:
         scales = (ctypes.c_float * len(adapters))(*[adapter.scale for adapter in adapters])
         if C.llama_set_adapters_lora(self._handle, handles, len(adapters), scales) != 0:
             self.close()
-            raise EvaluationError(Failure.ADAPTER_REFUSED, last_words())
+            raise refused(Failure.ADAPTER_REFUSED, last_words())
 
     def _make_batch(self, capacity: int) -> None:
         self._token = np.zeros(capacity, np.int32)

@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,19 +37,24 @@ class Held:
 class CoreSlots:
     """The slots of this machine. All evaluators with the same `folder` share them.
 
-    `slots` is by default the number of cores that this process may use. Raises `UserFolderUnavailable`.
+    `slots` is by default the number of cores that this process may use; `waiting` is called when somebody
+    has to wait for one. Raises `UserFolderUnavailable`.
     """
 
-    def __init__(self, folder: Path | None = None, slots: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, slots: int | None = None, waiting: Callable[[], None] = lambda: None
+    ) -> None:
         self._folder = private(folder) if folder else user_folder("cores")
         self.slots = slots or usable_cores()
+        self._waiting = waiting
 
     async def acquire(self, wanted: int) -> Held:
         """Waits for at least one free slot and takes up to `wanted` of them. Cancelling it leaves nothing taken.
 
         Whoever waits for slots holds the queue's lock, so that no newcomer passes; the order of those behind is chance.
         """
-        queue = await self._lock_queue()
+        pause = _Pause(self._waiting)
+        queue = await self._lock_queue(pause)
         try:
             while True:
                 taken: list[int] = []
@@ -61,7 +66,7 @@ class CoreSlots:
                         taken.append(descriptor)
                 if taken:
                     return Held(taken)
-                await _pause()
+                await pause()
         finally:
             os.close(queue)
 
@@ -74,13 +79,13 @@ class CoreSlots:
         finally:
             held.release()
 
-    async def _lock_queue(self) -> int:
+    async def _lock_queue(self, pause: "_Pause") -> int:
         while True:
             await trio.lowlevel.checkpoint()
             descriptor = self._try("queue")
             if descriptor is not None:
                 return descriptor
-            await _pause()
+            await pause()
 
     def _try(self, name: str) -> int | None:
         """A locked descriptor, or None where somebody else holds the lock."""
@@ -94,8 +99,17 @@ class CoreSlots:
         return descriptor
 
 
-async def _pause() -> None:
-    await trio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311  (spreads the waiting, hides nothing)
+class _Pause:
+    """Waits a moment; before the first time it tells `waiting`."""
+
+    def __init__(self, waiting: Callable[[], None]) -> None:
+        self._waiting: Callable[[], None] | None = waiting
+
+    async def __call__(self) -> None:
+        if self._waiting is not None:
+            self._waiting()
+            self._waiting = None
+        await trio.sleep(random.uniform(SHORTEST_WAIT, LONGEST_WAIT))  # noqa: S311  (spreads the waiting, hides nothing)
 
 
 def usable_cores() -> int:

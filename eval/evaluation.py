@@ -191,6 +191,9 @@ def _adapters(job: Job, base: Base) -> list[Scaled]:
             raise EvaluationError(Failure.ADAPTER_REFUSED, f"{name} is for {header.architecture} models.")
         if not isinstance(alpha, float) or not math.isfinite(alpha):
             raise EvaluationError(Failure.ADAPTER_REFUSED, f"{name} has no finite alpha.")
+        if "adapter.alora.invocation_tokens" in header.metadata:
+            text = f"{name} is active only after certain tokens (aLoRA), which is not evaluated."
+            raise EvaluationError(Failure.ADAPTER_REFUSED, text)
         check_base(header, job.base_sha256)
         found.append(Scaled(base.model.adapter(Path(adapter.path), adapter.sha256), adapter.scale / 1000))
     return found

@@ -5,22 +5,22 @@ A blocking function over the same jobs and child process that a network's evalua
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import trio
-from msgspec import Struct
 
-from eval import judging
+from eval import judging, sandbox
 from eval.base import checked_header
 from eval.benchmarks import Entry, find
-from eval.client import open_worker
+from eval.chosen import Chosen, RequestWrong, choose
+from eval.client import Worker, open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, usable_cores
-from eval.demo import catalogue
 from eval.division import threads_for
 from eval.energy import WORLD, Meter, Power, figures
 from eval.failing import EvaluationError
@@ -29,7 +29,8 @@ from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
 from eval.modes import AUTO, FAST, Mode, Wanted
 from eval.outputs import other_figures
-from eval.peft import convert, folder_of, is_peft
+from eval.peft import convert, is_peft
+from eval.sandbox import Sandbox
 from eval.scorers import RIGHT
 from eval.scoring import interval, percent, questions_folder
 from eval.transcripts import write_transcripts
@@ -38,15 +39,6 @@ from protocol.failures import Failure
 from protocol.tasks import question_order
 
 DEFAULT_MEMORY_SHARE = 0.75
-LARGEST_SCALE = 10_000
-
-
-class Chosen(Struct, frozen=True):
-    """A base file with the adapters that a person asked for, and how to call it."""
-
-    name: str
-    base: Path
-    adapters: tuple[tuple[Path, int], ...] = ()
 
 
 def evaluate(
@@ -61,24 +53,28 @@ def evaluate(
     memory_limit: int | None = None,
     time_limit: float = 24 * 3600.0,
     transcripts: Path | None = None,
+    least_sandbox: str = sandbox.LIMITS,
     code_sandbox: str = judging.CODE_LEAST,
     mode: Mode = FAST,
     backend: Wanted = AUTO,
     power: Power = WORLD,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluates a packaged model (by name) or a GGUF file (by path) on `samples` questions; a plain dictionary.
 
     `loras` are paths or packaged names, each with an optional scale behind `=` (`adapter.gguf=0.5`); a folder or a file
     of safetensors is a PEFT adapter, which is converted for this base. The questions are the first of the order that
-    `seed` gives; 0 is the order everybody gets who names none. `code_sandbox` is the weakest sandbox in which programs
-    that the model wrote may run. `power` says what energy costs here. Raises `EvaluationError`.
+    `seed` gives; 0 is the order everybody gets who names none. `memory_limit` is in bytes, by default three quarters of
+    what is free. `least_sandbox` is the weakest sandbox to evaluate in, `code_sandbox` the weakest in which programs
+    that the model wrote may run. `power` says what energy costs here. `waiting` is called where all cores are taken by
+    other evaluations of this user. Raises `EvaluationError`.
     """
     chosen = choose(model, loras)
     entry = find(benchmark)
     if samples < 1:
-        raise EvaluationError(Failure.ENGINE_FAILED, "At least one question has to be asked: --samples 1 or more.")
+        raise RequestWrong("At least one question has to be asked.", "--samples 1, or more")
     folder = questions_folder(entry, data, fetching)
     header = checked_header(chosen.base, Failure.MODEL_REFUSED)
     definition = entry.definition
@@ -100,12 +96,21 @@ def evaluate(
             mode=mode,
             backend=backend,
         )
-        outcome = trio.run(_run, job, report, code_sandbox, power.watts)
+        found = sandbox.detect()
+        worker = partial(
+            open_worker,
+            CoreSlots(waiting=waiting),
+            confined=found,
+            least=least_sandbox,
+            meter=Meter(watts_per_core=power.watts),
+        )
+        outcome = trio.run(_run, worker, job, report, found, code_sandbox)
     if isinstance(outcome, JobFailed):
         raise EvaluationError(outcome.failure, outcome.detail)
     if transcripts is not None:
         write_transcripts(transcripts, outcome.transcripts)
-    return _result(chosen.name, job, outcome, definition, power.carbon) | _other_figures(entry, folder, outcome)
+    result = _result(chosen.name, job, outcome, definition, power.carbon) | _other_figures(entry, folder, outcome)
+    return result | {"sandbox": found.level}
 
 
 def compare(
@@ -116,12 +121,15 @@ def compare(
     loras: Sequence[str] = (),
     data: Path | None = None,
     seed: int = 0,
+    memory_limit: int | None = None,
+    least_sandbox: str = sandbox.LIMITS,
     code_sandbox: str = judging.CODE_LEAST,
     mode: Mode = FAST,
     backend: Wanted = AUTO,
     power: Power = WORLD,
     report: Callable[[Progress], None] = lambda _: None,
     fetching: Report = lambda _: None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Evaluates the model with its adapters, and the base without them on the same questions.
 
@@ -130,45 +138,14 @@ def compare(
     """
     chosen = choose(model, loras)
     if not chosen.adapters:
-        raise EvaluationError(Failure.FILE_MISSING, "There is nothing to compare: name an adapter with --lora.")
-    shown = partial(evaluate, report=report, fetching=fetching)
-    ask = partial(shown, data=data, seed=seed, mode=mode, backend=backend, power=power, code_sandbox=code_sandbox)
+        raise RequestWrong("There is nothing to compare without an adapter.", "Name one with --lora.")
+    shown = partial(evaluate, report=report, fetching=fetching, waiting=waiting)
+    bounded = partial(shown, memory_limit=memory_limit, least_sandbox=least_sandbox, code_sandbox=code_sandbox)
+    ask = partial(bounded, data=data, seed=seed, mode=mode, backend=backend, power=power)
     adapted, base = ask(model, benchmark, samples, loras=loras), ask(str(chosen.base), benchmark, samples)
     before, after = ([item["outcome"] for item in result["outcomes"]] for result in (base, adapted))
     kept = {key: base[key] for key in ("model", "score", "low", "high", "correct", "outcomes")}
     return adapted | {"comparison": {"base": kept} | as_data(paired(before, after))}
-
-
-def choose(model: str, loras: Sequence[str]) -> Chosen:
-    """Paths for what a person typed. Raises `EvaluationError` with `FILE_MISSING` where there is no such thing."""
-    packaged = {entry.name: entry for entry in catalogue.entries()}
-    name, adapters = model, []
-    entry = packaged.get(model)
-    if entry is not None and entry.base is not None:  # a packaged adapter brings its base along
-        adapters.append((catalogue.MODELS / entry.file, entry.scale))
-        entry = packaged[entry.base]
-    base = catalogue.MODELS / entry.file if entry else _existing(model, packaged)
-    for lora in loras:
-        typed, _, scale = lora.partition("=")
-        added = packaged.get(typed)
-        path = catalogue.MODELS / added.file if added else _existing(typed, packaged, folders=True)
-        adapters.append((path, _thousandths(lora, scale)))
-        name += f" + {typed if added else _label(path)}"
-    return Chosen(name if entry else name.replace(model, base.stem, 1), base, tuple(adapters))
-
-
-def _existing(typed: str, packaged: Iterable[str], *, folders: bool = False) -> Path:
-    path = Path(typed).expanduser()
-    if path.is_file() or (folders and path.is_dir()):
-        return path
-    raise EvaluationError(
-        Failure.FILE_MISSING,
-        f"{typed!r} is neither a file nor a packaged model; packaged are {', '.join(packaged)}.",
-    )
-
-
-def _label(path: Path) -> str:
-    return folder_of(path).resolve().name if is_peft(path) else path.stem
 
 
 def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Path) -> tuple[AdapterFile, ...]:
@@ -187,18 +164,6 @@ def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Pa
     return tuple(found)
 
 
-def _thousandths(typed: str, scale: str) -> int:
-    try:
-        value = round(1000 * float(scale)) if scale else 1000
-    except (ValueError, OverflowError):
-        value = 0
-    if not 1 <= value <= LARGEST_SCALE:
-        raise EvaluationError(
-            Failure.ADAPTER_REFUSED, f"{typed!r}: a scale is a number from 0.001 to {LARGEST_SCALE / 1000:g}."
-        )
-    return value
-
-
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
@@ -208,9 +173,15 @@ def _memory_limit() -> int:
     return int(psutil.virtual_memory().available * DEFAULT_MEMORY_SHARE)
 
 
-async def _run(job: Job, report: Callable[[Progress], None], code_sandbox: str, watts: float) -> Outcome | JobFailed:
-    async with open_worker(CoreSlots(), meter=Meter(watts_per_core=watts)) as worker:
-        return await judging.evaluate(worker, job, report, least=code_sandbox)
+async def _run(
+    opened: Callable[[], AbstractAsyncContextManager[Worker]],
+    job: Job,
+    report: Callable[[Progress], None],
+    confined: Sandbox,
+    code_least: str,
+) -> Outcome | JobFailed:
+    async with opened() as worker:
+        return await judging.evaluate(worker, job, report, confined=confined, least=code_least)
 
 
 def _other_figures(entry: Entry, folder: Path | None, outcome: Outcome) -> dict[str, Any]:

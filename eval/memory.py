@@ -111,7 +111,9 @@ def plan_context(
             smallest = takes(plan)
             if smallest <= limit:
                 return plan
-    raise EvaluationError(Failure.OUT_OF_MEMORY, f"It needs {smallest >> 20} MiB and may use {limit >> 20} MiB.")
+    if not smallest:
+        raise EvaluationError(Failure.ENGINE_FAILED, f"A question has more than {MAX_SEQUENCES - 2} choices.")
+    raise _too_large("It needs", smallest, limit)
 
 
 def _stepped(cells: int) -> int:
@@ -122,6 +124,9 @@ def check_loading(header: Header, limit: int, adapter_bytes: int = 0) -> None:
     """Refuses with `OUT_OF_MEMORY` a model whose weights alone are too large, before they are loaded."""
     least = BASELINE_BYTES + header.weight_bytes + adapter_bytes
     if least > limit:
-        raise EvaluationError(
-            Failure.OUT_OF_MEMORY, f"Its weights need {least >> 20} MiB and may use {limit >> 20} MiB."
-        )
+        raise _too_large("Its weights need", least, limit)
+
+
+def _too_large(needs: str, size: int, limit: int) -> EvaluationError:
+    """Rounded so that the first figure is always larger than the second."""
+    return EvaluationError(Failure.OUT_OF_MEMORY, f"{needs} {-(-size >> 20)} MiB and may use {limit >> 20} MiB.")

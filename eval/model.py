@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from eval.binding import C, forget_words, last_words
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, refused
 from protocol.failures import Failure
 
 _PIECE_BYTES = 256
@@ -35,7 +35,7 @@ class LoadedModel:
         parameters.use_extra_bufts = False  # repacked weights round differently from machine to machine
         self.handle: Any = C.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
-            raise EvaluationError(Failure.MODEL_REFUSED, last_words())
+            raise refused(Failure.MODEL_REFUSED, last_words())
         self.vocabulary: Any = C.llama_model_get_vocab(self.handle)
         self.vocabulary_size: int = C.llama_vocab_n_tokens(self.vocabulary)
         self._adds_eos: bool = C.llama_vocab_get_add_eos(self.vocabulary)
@@ -75,7 +75,7 @@ class LoadedModel:
             forget_words()
             handle = C.llama_adapter_lora_init(self.handle, str(path).encode())
             if not handle:
-                raise EvaluationError(Failure.ADAPTER_REFUSED, last_words())
+                raise refused(Failure.ADAPTER_REFUSED, f"{path.name}: {last_words()}")
             self._adapters[key] = handle
         self._adapters[key] = self._adapters.pop(key)
         return self._adapters[key]

@@ -46,7 +46,7 @@ def questions_ready(
     """
     if not entry.sources:
         return None
-    if data is not None and all((data / source.local).exists() for source in entry.sources):
+    if data is not None and holds(entry, data):
         return data
     missing = [source for source in entry.sources if cache.find(source.cached) is None]
     if not missing:
@@ -70,6 +70,11 @@ def questions_ready(
         _forget(entry, cache)
         raise
     return cache.folder
+
+
+def holds(entry: Entry, folder: Path) -> bool:
+    """Whether there are local copies of all that the benchmark needs; what they hold is looked at when it is read."""
+    return all((folder / source.local).exists() for source in entry.sources)
 
 
 def _forget(entry: Entry, cache: Cache) -> None:

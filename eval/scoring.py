@@ -3,9 +3,11 @@
 Works without the engine: llama.cpp is not loaded.
 """
 
+import fcntl
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from eval.cache import Cache
 from eval.hub import Report
 from eval.outputs import read_outputs, score_outputs
 from eval.programs import program_of
-from eval.question_files import questions_ready
+from eval.question_files import holds, questions_ready
+from eval.questions import QuestionsRefused
 from eval.scorers import RIGHT
 
 DATA_VARIABLE = "PEERBOARD_DATA"
@@ -58,8 +61,28 @@ def questions_folder(entry: Entry, data: Path | None, fetching: Report = lambda 
 
     Raises `EvaluationError`.
     """
-    cache = Cache(platformdirs.user_cache_path("peerboard") / "questions", QUESTIONS_BYTES)
-    return questions_ready(entry, data_folder(data), cache, report=fetching)
+    named = data_folder(data)
+    if not entry.sources:
+        return None
+    if named is not None and not named.is_dir():
+        raise QuestionsRefused(f"{named}, where questions were to be, is no folder.")
+    if named is not None and holds(entry, named):
+        return named
+    place = platformdirs.user_cache_path("peerboard") / "questions"
+    try:
+        with _held(place):
+            return questions_ready(entry, named, Cache(place, QUESTIONS_BYTES), report=fetching)
+    except OSError as error:
+        raise QuestionsRefused(f"{place}, where questions are kept, cannot be used: {error.strerror}.") from None
+
+
+@contextmanager
+def _held(place: Path) -> Iterator[None]:
+    """Within the block no other process of this user has the cache: it belongs to one at a time. Raises `OSError`."""
+    place.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def data_folder(named: Path | None) -> Path | None:

@@ -30,8 +30,11 @@ DataOption = Annotated[
 ]
 BenchmarkOption = Annotated[str, typer.Option("--benchmark", help="Name of the benchmark.")]
 CodeSandboxOption = Annotated[
-    Literal["strong", "in-process", "limits"],
-    typer.Option("--code-sandbox", help="The weakest sandbox in which a program that a model wrote may run."),
+    Literal["strong", "in-process", "limits"] | None,
+    typer.Option(
+        "--code-sandbox",
+        help="The weakest sandbox in which a program that a model wrote may run; else the setting of that name.",
+    ),
 ]
 ParentOption = Annotated[bool, typer.Option("--exit-with-parent", hidden=True)]
 
@@ -323,7 +326,10 @@ def evaluate(
     compare: Annotated[bool, typer.Option("--compare", help="Ask the base without adapters, too.")] = False,
     data: DataOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Which questions: another seed, others.")] = 0,
-    code_sandbox: CodeSandboxOption = "in-process",
+    memory: Annotated[
+        int | None, typer.Option(min=1, help="MiB that it may take; else three quarters of what is free.")
+    ] = None,
+    code_sandbox: CodeSandboxOption = None,
     mode: Annotated[
         Literal["fast", "reproducible"],
         typer.Option("--mode", help="reproducible: the same bits whatever else is asked; slower."),
@@ -347,6 +353,7 @@ def evaluate(
         mode=mode,
         backend=backend,
         compare=compare,
+        memory=memory,
         code_sandbox=code_sandbox,
         home=home,
         as_json=as_json,
@@ -358,14 +365,14 @@ def score(
     benchmark: BenchmarkOption,
     outputs: Annotated[Path, typer.Option("--outputs", help='Lines of {"index": 0, "output": "text"}.')],
     data: DataOption = None,
-    code_sandbox: CodeSandboxOption = "in-process",
+    code_sandbox: CodeSandboxOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score answers that were generated elsewhere."""
     from peerboard import local_evaluation
 
-    local_evaluation.score(benchmark, outputs, data=data, code_sandbox=code_sandbox, as_json=as_json)
+    local_evaluation.score(benchmark, outputs, data=data, code_sandbox=code_sandbox, home=home, as_json=as_json)
 
 
 @app.command()

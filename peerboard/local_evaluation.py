@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from node.home import find_home
+from node.settings import MIB, Settings, SettingsWrong, read_settings
 from peerboard.exits import CommandFailed, Exit, json_answer
 from peerboard.phrases import duration
 from peerboard.safe_text import safe
@@ -15,6 +16,7 @@ from peerboard.terminal import terminal_of
 
 FIRST_SECONDS = 1.0
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
+_WEAK = ("none", "limits")
 
 
 class ProgressLine:
@@ -59,6 +61,10 @@ class FetchingLine:
             print(f"fetching {safe(fetching.what)}, {fetching.total / 1e6:,.1f} MB", file=sys.stderr, flush=True)
 
 
+def _say_waiting() -> None:
+    print("all cores are taken by other evaluations of yours: waiting for one", file=sys.stderr, flush=True)
+
+
 def evaluate(
     model: str,
     benchmark: str,
@@ -70,24 +76,31 @@ def evaluate(
     mode: str,
     backend: str,
     compare: bool,
-    code_sandbox: str,
+    memory: int | None,
+    code_sandbox: str | None,
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Evaluate a model on this machine and print the result. Raises `CommandFailed`.
+    """Evaluate a model on this machine and print the result; `memory` is in MiB. Raises `CommandFailed`.
 
-    What energy costs is in the settings of `home`, if it has any.
+    What energy costs and how weak a sandbox may be is in the settings of `home`, if it has any.
     """
-    power = _power(home)
-    line = ProgressLine()
-    how: dict[str, Any] = {"loras": loras, "data": data, "seed": seed, "mode": mode, "backend": backend, "power": power}
-    how |= {"code_sandbox": str(code_sandbox), "report": line, "fetching": FetchingLine()}
+    from eval.energy import Power
+
+    settings, line = _settings(home), ProgressLine()
+    how: dict[str, Any] = {"loras": loras, "data": data, "seed": seed, "mode": mode, "backend": backend}
+    how |= {"power": Power(settings.watts_per_core, settings.carbon_intensity), "report": line}
+    how |= {"least_sandbox": settings.sandbox, "code_sandbox": code_sandbox or settings.code_sandbox}
+    how |= {"memory_limit": memory * MIB if memory else None, "fetching": FetchingLine(), "waiting": _say_waiting}
     try:
         result = _ask(lambda local: (local.compare if compare else local.evaluate)(model, benchmark, samples, **how))
     finally:
         line.close()
     if result["questions"] < samples:
         text = f"{result['benchmark']} has {result['questions']:,} questions: all of them were asked, not {samples:,}."
+        print(text, file=sys.stderr)
+    if result["sandbox"] in _WEAK:
+        text = f"sandbox: only {result['sandbox']} here, too little for a stranger's model; peerboard doctor says why."
         print(text, file=sys.stderr)
     if as_json:
         print(json_answer("eval", result))
@@ -108,12 +121,15 @@ def evaluate(
     print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {made}")
 
 
-def score(benchmark: str, outputs: Path, *, data: Path | None, code_sandbox: str, as_json: bool) -> None:
+def score(
+    benchmark: str, outputs: Path, *, data: Path | None, code_sandbox: str | None, home: Path | None, as_json: bool
+) -> None:
     """Score answers that were generated elsewhere and print the result. Raises `CommandFailed`."""
+    least = code_sandbox or _settings(home).code_sandbox
 
     def scored(scoring: Any) -> dict[str, Any]:
         found: dict[str, Any] = scoring.score(
-            benchmark, outputs, data=data, code_sandbox=str(code_sandbox), fetching=FetchingLine()
+            benchmark, outputs, data=data, code_sandbox=least, fetching=FetchingLine()
         )
         low, high = scoring.interval([each["outcome"] for each in found["outcomes"]])
         return found | {"low": low, "high": high}
@@ -156,16 +172,12 @@ def _print_energy(found: dict[str, Any] | None) -> None:
     print(f"energy     {found['joules']:.3g} J ({found['source']}), {each}, {emitted}")
 
 
-def _power(folder: Path | None) -> Any:
-    from eval.energy import Power
-    from node.settings import SettingsWrong, read_settings
-
+def _settings(folder: Path | None) -> Settings:
     home = find_home(folder)
     try:
-        settings = read_settings(home.settings)
+        return read_settings(home.settings)
     except SettingsWrong as error:
         raise CommandFailed("SETTINGS_WRONG", str(error), f"Edit {home.settings}", Exit.FAILED) from None
-    return Power(settings.watts_per_core, settings.carbon_intensity)
 
 
 def _print_comparison(found: dict[str, Any]) -> None:
@@ -195,19 +207,26 @@ def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> d
 
 def _explained(error: Any) -> CommandFailed:
     """An evaluation's failure with what to do about it."""
+    from eval.chosen import EXAMPLE, RequestWrong
     from eval.outputs import OutputsRefused
     from eval.questions import QuestionsRefused
     from protocol.failures import Failure
 
+    if isinstance(error, RequestWrong):
+        code = "NO_MODEL" if error.failure is Failure.FILE_MISSING else "USAGE"
+        return CommandFailed(code, error.detail, error.remedy, Exit.USAGE)
     if isinstance(error, OutputsRefused):
         return CommandFailed("WRONG_OUTPUTS", error.detail, "Correct the file, then score it again.")
     if isinstance(error, QuestionsRefused):
         return CommandFailed("NO_QUESTIONS", error.detail, "Name a folder with local copies: --data DIR")
-    known = "peerboard eval tally-base --benchmark tally-words --samples 25"
+    whole = "If it is not complete, fetch it again. Else take another one: its maker may want to know what this says."
     named = {
-        Failure.FILE_MISSING: CommandFailed("NO_MODEL", error.detail, known, Exit.USAGE),
-        Failure.BENCHMARK_UNSUPPORTED: CommandFailed("NO_BENCHMARK", error.detail, known, Exit.USAGE),
-        Failure.OUT_OF_MEMORY: CommandFailed("OUT_OF_MEMORY", str(error), "Free memory, or take a smaller model."),
+        Failure.BENCHMARK_UNSUPPORTED: CommandFailed("NO_BENCHMARK", error.detail, EXAMPLE, Exit.USAGE),
+        Failure.MODEL_REFUSED: CommandFailed("MODEL_REFUSED", str(error), whole),
+        Failure.ADAPTER_REFUSED: CommandFailed("ADAPTER_REFUSED", str(error), "docs/adapters.md says what can be."),
+        Failure.OUT_OF_MEMORY: CommandFailed(
+            "OUT_OF_MEMORY", str(error), "Allow more with --memory, free some, or take a smaller model."
+        ),
         Failure.SANDBOX_WEAK: CommandFailed("SANDBOX_WEAK", str(error), "docs/sandbox.md says what each level needs."),
         Failure.TOO_SLOW: CommandFailed("TOO_SLOW", str(error), "Ask fewer questions with --samples."),
     }

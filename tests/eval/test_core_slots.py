@@ -54,6 +54,23 @@ async def test_cancelled_waiting_leaves_nothing_taken(tmp_path: Path, autojump_c
         assert threads == 1
 
 
+async def test_who_has_to_wait_is_told_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    told: list[float] = []
+    slots = CoreSlots(tmp_path / "cores", 1, lambda: told.append(trio.current_time()))
+    held = await slots.acquire(1)
+    assert told == []
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):  # one waits for the slot, the other for its turn to wait
+            nursery.start_soon(wait_and_release, slots)
+        await trio.sleep(1)
+        assert len(told) == 2
+        held.release()
+
+
+async def wait_and_release(slots: CoreSlots) -> None:
+    (await slots.acquire(1)).release()
+
+
 async def test_slots_are_given_back_once_only(tmp_path: Path) -> None:
     slots = CoreSlots(tmp_path / "cores", 1)
     held = await slots.acquire(1)

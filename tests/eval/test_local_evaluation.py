@@ -1,24 +1,26 @@
 """What a person runs on one machine: evaluating, and scoring answers made elsewhere."""
 
+import fcntl
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval import scoring
 from eval.benchmarks import find
+from eval.chosen import choose
 from eval.demo import catalogue
-from eval.failing import EvaluationError
-from eval.local import choose, evaluate
+from eval.local import evaluate
 from eval.outputs import OutputsRefused, read_outputs
-from eval.questions import Offered, Written
+from eval.questions import Offered, QuestionsRefused, Written
 from eval.scoring import interval, percent, score
 from eval.transcripts import read_transcripts
-from protocol.failures import Failure
 
 
 def test_a_packaged_model_by_name(tmp_path: Path) -> None:
@@ -49,23 +51,6 @@ def test_files_and_scales() -> None:
     chosen = choose(path, [f"{catalogue.MODELS / 'tally-times.gguf'}=0.5", "tally-largest"])
     assert chosen.name == "tally-base + tally-times + tally-largest"
     assert [scale for _, scale in chosen.adapters] == [500, 1000]
-
-
-@pytest.mark.parametrize(
-    ("model", "loras", "failure"),
-    [
-        ("nonsense", [], Failure.FILE_MISSING),
-        ("tally-base", ["nonsense"], Failure.FILE_MISSING),
-        ("tally-base", ["tally-times=strong"], Failure.ADAPTER_REFUSED),
-        ("tally-base", ["tally-times=0"], Failure.ADAPTER_REFUSED),
-        ("tally-base", ["tally-times=inf"], Failure.ADAPTER_REFUSED),
-    ],
-)
-def test_what_cannot_be_chosen_is_said(model: str, loras: list[str], failure: Failure) -> None:
-    with pytest.raises(EvaluationError) as refused:
-        choose(model, loras)
-    assert refused.value.failure is failure
-    assert refused.value.detail
 
 
 def test_a_seed_chooses_other_questions() -> None:
@@ -136,6 +121,32 @@ def test_an_index_beyond_the_questions_is_refused_with_its_line(tmp_path: Path, 
     path = write_outputs(tmp_path, [{"index": 0, "output": "x"}, {"index": index, "output": "x"}])
     with pytest.raises(OutputsRefused, match=rf"line 2: there is no question {index}, .* 0 to \d+\."):
         score("tally-words", path)
+
+
+def test_the_cache_of_questions_belongs_to_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(*_arguments: Any, **_options: Any) -> None:
+        with (tmp_path / "questions.lock").open("ab") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: tmp_path)
+    monkeypatch.setattr(scoring, "questions_ready", held)
+    scoring.questions_folder(find("gsm8k"), None)
+    with (tmp_path / "questions.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_an_unusable_cache_matters_only_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda _name: tmp_path / "file" / "below")
+    assert scoring.questions_folder(find("tally-words"), None) is None
+    (tmp_path / "gsm8k").mkdir()
+    for split in ("test", "train"):
+        (tmp_path / "gsm8k" / f"{split}.jsonl").touch()
+    assert scoring.questions_folder(find("gsm8k"), tmp_path) == tmp_path
+    with pytest.raises(QuestionsRefused, match="cannot be used: Not a directory"):
+        scoring.questions_folder(find("humaneval"), tmp_path)
 
 
 def test_scoring_does_not_load_the_engine(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Plans: what fits is planned, what does not is refused before anything is loaded."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -75,7 +78,49 @@ def test_weights_alone_can_be_too_much() -> None:
     with pytest.raises(EvaluationError) as refused:
         check_loading(HEADER, BASELINE_BYTES // 2)
     assert refused.value.failure is Failure.OUT_OF_MEMORY
-    assert "MiB" in refused.value.detail
+    needs, may = map(int, re.findall(r"(\d+) MiB", refused.value.detail))
+    assert (needs, may) == (-(-(BASELINE_BYTES + HEADER.weight_bytes) >> 20), BASELINE_BYTES // 2 >> 20)
+
+
+def test_the_figures_of_a_refusal_differ_where_a_byte_is_missing() -> None:
+    with pytest.raises(EvaluationError, match=r"need 97 MiB and may use 96 MiB"):
+        check_loading(HEADER, BASELINE_BYTES + HEADER.weight_bytes - 1)
+
+
+def test_a_question_beyond_all_sequences_is_said_to_be_so() -> None:
+    with pytest.raises(EvaluationError, match="more than 254 choices") as refused:
+        plan_context(HEADER, 0, [Need(10, MAX_SEQUENCES, 10)], 16, 1 << 40)
+    assert not refused.value.failure.of_model
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+from eval.base import Base, checked_header
+from eval.context import Context
+from eval.failing import EvaluationError
+from eval.memory import ContextPlan
+from protocol.failures import Failure
+path, cells = Path(sys.argv[1]), int(sys.argv[2])
+base = Base(path, checked_header(path, Failure.MODEL_REFUSED))
+loaded = base.model if cells > 1 else base.outline
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken, taken))
+try:
+    Context(base.model, ContextPlan(cells, 4, 512, 512, 64), 1)
+except EvaluationError as error:
+    print(error.failure.name)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is bounded on Linux only")
+@pytest.mark.parametrize("cells", [1, 1 << 20])
+def test_a_device_without_memory_does_not_blame_the_model(cells: int) -> None:
+    """While the weights are mapped, and while the cache is made."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", STARVED, str(BASE), str(cells)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "OUT_OF_MEMORY\n", done.stderr
 
 
 def test_a_rehearsal_tells_what_llama_cpp_takes(tiny: Path) -> None:

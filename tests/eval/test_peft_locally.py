@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from eval.artefacts import Resolver
 from eval.cache import Cache
+from eval.chosen import choose
 from eval.comparison import as_data, paired
 from eval.demo import catalogue
 from eval.failing import EvaluationError
 from eval.header import ALIGNMENT, read_header
-from eval.local import choose, compare, evaluate
+from eval.local import compare, evaluate
 from eval.peft import CONFIG, WEIGHTS, convert
 from eval.peft_refusals import AdapterRefused, Refusal
 from protocol.definitions import Adapter, HubFile
@@ -134,12 +135,6 @@ def test_an_adapter_for_another_base_is_refused(times: Path, tmp_path: Path) -> 
     assert elsewhere.value.failure is Failure.ADAPTER_REFUSED
 
 
-def test_a_folder_is_no_model(times: Path) -> None:
-    with pytest.raises(EvaluationError) as refused:
-        choose(str(times), [])
-    assert refused.value.failure is Failure.FILE_MISSING
-
-
 def test_the_gain_of_an_adapter(times: Path) -> None:
     found = compare("tally-base", "tally-words", 40, loras=[str(times)])
     comparison = found["comparison"]
@@ -151,7 +146,7 @@ def test_the_gain_of_an_adapter(times: Path) -> None:
     assert [item["index"] for item in base["outcomes"]] == [item["index"] for item in found["outcomes"]]
     by_name = compare("tally-times", "tally-words", 40)["comparison"]
     assert by_name == comparison
-    with pytest.raises(EvaluationError, match="--lora"):
+    with pytest.raises(EvaluationError, match="without an adapter"):
         compare("tally-base", "tally-words", 1)
 
 

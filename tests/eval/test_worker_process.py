@@ -124,7 +124,7 @@ async def test_each_thing_that_is_wrong_has_its_own_failure(tiny: Path, adapter:
     truncated.write_bytes(gguf_bytes(llama_metadata(), llama_tensors())[:9000])
     registered = Registered("llama", 1, "F16")
     wrong = {
-        Failure.FILE_MISSING: job(tmp_path / "none.gguf"),
+        Failure.ENGINE_FAILED: job(tmp_path / "none.gguf"),
         Failure.MODEL_REFUSED: job(truncated),
         Failure.ADAPTER_REFUSED: job(tiny, adapters=(AdapterFile(str(tiny), bytes(32)),)),
         Failure.PROMPT_TOO_LONG: job(short),

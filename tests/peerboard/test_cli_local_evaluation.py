@@ -1,6 +1,7 @@
 """`eval` and `score` as a person calls them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from eval import local
+from eval import local, sandbox
 from eval.demo.questions import choice_questions, word_questions
+from eval.sandbox import Sandbox
 from peerboard.local_evaluation import ProgressLine
 
 WORDS = ("--benchmark", "tally-words")
@@ -130,8 +132,48 @@ def test_people_read_what_an_adapter_gains(call: Callable[..., Any]) -> None:
 
 def test_a_comparison_needs_an_adapter(call: Callable[..., Any]) -> None:
     done = call("eval", "tally-base", *WORDS, "--samples", 1, "--compare", "--json")
-    assert (done.code, done.json["error"]["code"]) == (2, "NO_MODEL")
+    assert (done.code, done.json["error"]["code"]) == (2, "USAGE")
     assert "--lora" in done.error
+
+
+def test_what_does_not_fit_is_refused_with_both_figures(call: Callable[..., Any]) -> None:
+    done = call("eval", "tally-base", *WORDS, "--samples", 1, "--memory", 97, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "OUT_OF_MEMORY")
+    assert re.search(r"needs? (98|99|1\d\d) MiB and may use 97 MiB\.", done.error)
+    assert "--memory" in done.json["error"]["remedy"]
+
+
+def test_the_settings_sandbox_is_kept_to(
+    tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "detect", lambda: Sandbox("limits", "There is no bubblewrap."))
+    command = ("eval", "tally-seed", *WORDS, "--samples", 1, "--home", tmp_path, "--json")
+    done = call(*command)
+    assert (done.code, done.json["data"]["sandbox"]) == (0, "limits")
+    assert "sandbox: only limits here" in done.error
+    (tmp_path / "config.toml").write_text('sandbox = "in-process"\n')
+    refused = call(*command)
+    assert (refused.code, refused.json["error"]["code"]) == (1, "SANDBOX_WEAK")
+    assert "There is no bubblewrap." in refused.error
+
+
+def test_the_setting_for_programs_is_kept_to(
+    tmp_path: Path, outputs: Callable[..., Path], call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "detect", lambda: Sandbox("in-process", "There is no bubblewrap."))
+    (tmp_path / "config.toml").write_text('code_sandbox = "strong"\n')
+    file, nothing = outputs({"index": 0, "output": "x"}), tmp_path / "nothing"
+    nothing.mkdir()
+    command = ("score", "--benchmark", "humaneval", "--outputs", file, "--data", tmp_path / "none", "--json")
+    assert call(*command, "--home", tmp_path).json["error"]["code"] == "SANDBOX_WEAK"
+    assert call(*command, "--home", tmp_path, "--code-sandbox", "in-process").json["error"]["code"] == "NO_QUESTIONS"
+    assert call(*command, "--home", nothing).json["error"]["code"] == "NO_QUESTIONS"
+
+
+def test_a_folder_of_data_that_is_not_there(tmp_path: Path, call: Callable[..., Any]) -> None:
+    done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--data", tmp_path / "none", "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
+    assert f"{tmp_path / 'none'}, where questions were to be, is no folder." in done.error
 
 
 def test_local_data_is_found_by_option_and_environment(
