@@ -1,20 +1,24 @@
 """How far apart fingerprints of honest machines lie, and how near those of cheats come.
 
-    python -m benchmarks.fingerprint_tolerances [--large] [--hours N] [--questions N] [--library FOLDER ...]
-                                                [--only WORDS] [--task QxV ...] [--json]
+    python -m benchmarks.fingerprint_tolerances [--model demo|large|trained] [--hours N] [--questions N]
+                                                [--library FOLDER ...] [--only WORDS] [--task QxV ...] [--drawn N]
+                                                [--keep FOLDER] [--json]
 
-The demo's models, or a random one of 174 M weights (`benchmarks/large_model.py`) in Q8_0, Q4_0 and F16, answer the same
-tails in every setup that honest machines may have: threads, questions at once, tokens at once, plain and flash
-attention, divided and F32 caches, for F16 files the same weights as F32 (so that what they are multiplied with is not
-rounded either, as on most graphics cards), and the builds of llama.cpp in the folders given (each with the shared
-libraries for other instruction sets). A task is five questions, the fewest that are asked, with 16 values each, or as
-`--task` says (20x6: twenty questions, of which the first six values count). Distances are per mille of the spread, as
-the rule takes them (`protocol.fingerprint.agree`).
+The demo's models, a random one of 174 M weights (`benchmarks/large_model.py`) or a trained one of 135 M
+(`benchmarks/trained_model.py`, asked real questions of the folder that `PEERBOARD_DATA` names), each with several types
+of weights, answer the same tails in every setup that honest machines may have: threads, questions at once, tokens at
+once, plain and flash attention, divided and F32 caches, for F16 files the same weights as F32 (so that what they are
+multiplied with is not rounded either, as on most graphics cards), and the builds of llama.cpp in the folders given
+(each with the shared libraries for other instruction sets; the first is to be the fastest, which most of the trained
+model's setups and all of its cheats use). A task is five questions, the fewest that are asked, with 16 values each, or
+as `--task` says (20x6: twenty questions, of which the first six values count). Distances are per mille of the spread,
+as the rule takes them (`protocol.fingerprint.agree`).
 
 `honest`: every two setups on every task. Attacks: the same file with a quantised cache, other quantisations, other
-checkpoints, the base or half the strength of an adapter, values of another hour, of another question's prompt, and what
-a regression on all other hours predicts (a mean of the question's, of the token's and of the token before). Each is
-held against every honest setup. Where nothing was seen in n trials the 95 % bound is 3 / n.
+checkpoints (of the trained model: its weights with noise), the base or half the strength of an adapter, values of
+another hour, of another question's prompt, of a prompt without its examples, and what a regression on all other hours
+predicts (a mean of the question's, of the token's and of the token before). Each is held against every honest setup.
+Where nothing was seen in n trials the 95 % bound is 3 / n.
 """
 
 import argparse
@@ -25,7 +29,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -33,13 +38,18 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from benchmarks.large_model import large_model, quantised, with_weights
-from benchmarks.shapes import offers
-from benchmarks.tails_by_setup import Setup, Work
-from eval.benchmarks import find
-from eval.demo import catalogue
+from benchmarks.fingerprint_subjects import (
+    Adapter,
+    Subject,
+    demo_subjects,
+    large_subjects,
+    prompts_of,
+    trained_subjects,
+    without_examples,
+)
+from benchmarks.large_model import with_weights
+from benchmarks.tails_by_setup import Prompts, Setup, Work
 from eval.header import read_header
-from eval.model import LoadedModel
 from protocol import fingerprint
 from protocol.fingerprint import Vector
 from protocol.parameters import MAIN
@@ -60,17 +70,14 @@ HONEST = (
 )
 EXACT = Setup("F32 weights"), Setup("F32 weights and cache", cache="f32", flash=False)
 FEW = tuple(HONEST[place] for place in (0, 1, 3, 5))
+TRAINED = tuple(replace(HONEST[place], threads=1, shared=True) for place in (0, 5, 3))
+TRAINED_ON_FIRST = (
+    *(replace(HONEST[place], threads=1, shared=True) for place in (0, 1, 4, 7, 6)),
+    replace(HONEST[2], shared=True),
+    Setup("nothing shared", threads=1),
+)
 CHEAP = (Setup("cache in Q8_0", cache="q8_0"), Setup("cache in Q4_0", cache="q4_0"))
 Hours = list[Vector]
-
-
-class Subject(Struct, frozen=True):
-    """A model whose runners are compared, and what cheats would run in its place."""
-
-    name: str
-    file: Path
-    adapter: tuple[str, float] | None = None
-    instead: tuple[tuple[str, Path, tuple[str, float] | None], ...] = ()
 
 
 class Line(Struct):
@@ -89,62 +96,35 @@ class Line(Struct):
         return len(self.means)
 
 
-def demo_subjects() -> list[Subject]:
-    def file(name: str) -> Path:
-        return catalogue.MODELS / f"{name}.gguf"
-
-    base, eighth, fourth = file("tally-base"), file("tally-base-q8"), file("tally-base-q4")
-    times = str(file("tally-times"))
-    siblings = tuple((name, file(name), None) for name in ("tally-tree", "tally-sprout"))
-    return [
-        Subject(
-            "tally-base (F16)",
-            base,
-            None,
-            (("its Q8_0", eighth, None), ("its Q4_0", fourth, None), *siblings, ("with adapter", base, (times, 1.0))),
-        ),
-        Subject("tally-base-q8 (Q8_0)", eighth, None, (("its Q4_0", fourth, None), *siblings)),
-        Subject("tally-base-q4 (Q4_0)", fourth, None, (("the Q8_0", eighth, None), *siblings)),
-        Subject(
-            "tally-base + tally-times (F16)",
-            base,
-            (times, 1.0),
-            (
-                ("the base alone", base, None),
-                ("half the strength", base, (times, 0.5)),
-                ("on the Q8_0", eighth, (times, 1.0)),
-            ),
-        ),
-    ]
-
-
-def large_subjects() -> list[Subject]:
-    eighth = large_model()
-    half, fourth = quantised("F16"), quantised("Q4_0")
-    return [
-        Subject("174 M (F16)", half, None, (("its Q8_0", eighth, None), ("its Q4_0", fourth, None))),
-        Subject("174 M (Q8_0)", eighth, None, (("its Q4_0", fourth, None),)),
-        Subject("174 M (Q4_0)", fourth, None, (("the Q8_0", eighth, None),)),
-    ]
-
-
 def measured(
-    subject: Subject, hours: int, questions: int, setups: Sequence[Setup], shapes: Sequence[Shape]
+    subject: Subject,
+    hours: int,
+    questions: int,
+    setups: Sequence[Setup],
+    cheats: Setup,
+    shapes: Sequence[Shape],
+    keep: Path | None = None,
+    drawn: int = 0,
 ) -> Iterator[Line]:
-    """Honest pairs first, then every attack; each for every shape of a task."""
+    """Honest pairs first, then every attack, computed as `cheats` says; each for every shape of a task."""
     header = read_header(subject.file)
     tolerance = MAIN.tolerance(header.quantisation)
-    prompts = _prompts(subject.file, questions)
+    prompts = prompts_of(subject, questions)
     tails = _tails(subject.name, header.eligible, hours, questions)
-    honest = [_run(subject.file, setup, prompts, tails, subject.adapter) for setup in setups]
+
+    def run(file: Path, setup: Setup, prompts: Prompts = prompts, adapter: Adapter | None = subject.adapter) -> Hours:
+        return _run(Work(str(file), setup, prompts, tails, adapter), keep)
+
+    honest = [run(subject.file, setup) for setup in setups]
     if header.quantisation == "F16":
         with tempfile.TemporaryDirectory() as folder:
-            exact = with_weights(subject.file, "F32", Path(folder) / "exact.gguf")
-            honest += [_run(exact, setup, prompts, tails, subject.adapter) for setup in EXACT]
+            exact = with_weights(subject.file, "F32", Path(folder) / f"{subject.file.stem}.F32.gguf")
+            honest += [run(exact, replace(cheats, cache=setup.cache, flash=setup.flash)) for setup in EXACT]
 
     def lines(what: str, both: Sequence[tuple[Hours, Hours]]) -> Iterator[Line]:
         for shape in shapes:
-            pairs = [pair for one, other in both for pair in zip(_tasks(one, shape), _tasks(other, shape), strict=True)]
+            cut = partial(_tasks, shape=shape, drawn=drawn)
+            pairs = [pair for one, other in both for pair in zip(cut(one), cut(other), strict=True)]
             label = what if shape == TASK else f"{what}, {shape[0]} x {shape[1]}"
             yield _line(subject.name, label, tolerance, pairs)
 
@@ -153,21 +133,14 @@ def measured(
 
     yield from lines("honest", list(itertools.combinations(honest, 2)))
     for cheap in CHEAP:
-        yield from against(cheap.name, _run(subject.file, cheap, prompts, tails, subject.adapter))
+        yield from against(cheap.name, run(subject.file, replace(cheats, cache=cheap.cache)))
     for what, file, adapter in subject.instead:
-        yield from against(what, _run(file, REFERENCE, prompts, tails, adapter))
+        yield from against(what, run(file, cheats, adapter=adapter))
     yield from against("another hour's values", honest[0][1:] + honest[0][:1])
-    turned = prompts[1:] + prompts[:1]
-    yield from against("another question's prompt", _run(subject.file, REFERENCE, turned, tails, subject.adapter))
+    yield from against("another question's prompt", run(subject.file, cheats, prompts[1:] + prompts[:1]))
+    if cheats.shared:
+        yield from against("without the examples", run(subject.file, cheats, without_examples(prompts)))
     yield from against("a regression on the other hours", _predicted(honest[0], tails))
-
-
-def _prompts(file: Path, questions: int) -> list[list[int]]:
-    with LoadedModel(file, weights=False) as model:
-        if file.parent == catalogue.MODELS:
-            words = find("tally-words").load(None)
-            return [model.tokens(words.prompt(index)) for index in range(questions)]
-        return [model.tokens(offer.prompt) for offer in offers(model, questions)]
 
 
 def _tails(name: str, eligible: Sequence[int], hours: int, questions: int) -> list[list[list[int]]]:
@@ -180,32 +153,37 @@ def _tails(name: str, eligible: Sequence[int], hours: int, questions: int) -> li
     ]
 
 
-def _run(
-    file: Path,
-    setup: Setup,
-    prompts: list[list[int]],
-    tails: list[list[list[int]]],
-    adapter: tuple[str, float] | None,
-) -> Hours:
-    work = Work(str(file), setup, prompts, tails, adapter)
+def _run(work: Work, keep: Path | None) -> Hours:
+    """The values of all hours, from a child process, or as they were kept by an earlier one with the same work."""
+    data = msgspec.json.encode(work)
+    named = msgspec.json.encode(replace(work, model=Path(work.model).name))
+    kept = keep and keep / f"{hashlib.sha256(named).hexdigest()}.json"
+    if kept and kept.is_file():
+        return msgspec.json.decode(kept.read_bytes(), type=list[Vector])
+    setup = work.setup
     environment = dict(os.environ) | ({"LLAMA_CPP_LIB_PATH": setup.library} if setup.library else {})
     found = subprocess.run(
         [sys.executable, "-c", "from benchmarks.tails_by_setup import answer; answer()"],
-        input=msgspec.json.encode(work),
+        input=data,
         stdout=subprocess.PIPE,
         check=True,
         env=environment,
     )
+    if kept:
+        kept.write_bytes(found.stdout)
     return msgspec.json.decode(found.stdout, type=list[Vector])
 
 
-def _tasks(hours: Hours, shape: Shape) -> list[Vector]:
+def _tasks(hours: Hours, shape: Shape, drawn: int) -> list[Vector]:
+    """Of each hour's questions; too few for a task, of all hours' in a row; or `drawn` from them all."""
     questions, values = shape
-    return [
-        tuple(question[:values] for question in hour[start : start + questions])
-        for hour in hours
-        for start in range(0, len(hour) - questions + 1, questions)
-    ]
+    every = tuple(tuple(question[:values] for question in hour) for hour in hours)
+    if drawn:
+        pool = list(itertools.chain.from_iterable(every))
+        draws = np.random.default_rng(questions)
+        return [tuple(pool[at] for at in draws.choice(len(pool), questions, replace=False)) for _ in range(drawn)]
+    rows = every if questions <= len(hours[0]) else (tuple(itertools.chain.from_iterable(every)),)
+    return [row[start : start + questions] for row in rows for start in range(0, len(row) - questions + 1, questions)]
 
 
 def _shape(words: str) -> Shape:
@@ -258,9 +236,25 @@ def show(line: Line) -> None:
     print(f"{line.subject:32} tolerance {line.tolerance:3}  {line.what:32} {figures}", flush=True)
 
 
+class Asked(Struct, frozen=True):
+    """What `--model` stands for; setups of the build that is installed, of the first other one, and of all further."""
+
+    subjects: Callable[[], list[Subject]]
+    installed: Sequence[Setup]
+    first: Sequence[Setup] = HONEST[:2]
+    further: Sequence[Setup] = HONEST[:2]
+
+
+MODELS = {
+    "demo": Asked(demo_subjects, HONEST),
+    "large": Asked(large_subjects, FEW),
+    "trained": Asked(trained_subjects, TRAINED, TRAINED_ON_FIRST, TRAINED_ON_FIRST[:1]),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="the random model in place of the demo's")
+    parser.add_argument("--model", choices=MODELS, default="demo")
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--library", action="append", default=[], help="folder with another build's shared libraries")
@@ -268,19 +262,28 @@ def main() -> None:
     parser.add_argument(
         "--task", action="append", type=_shape, help="questions x values, such as 20x6; several may be given"
     )
+    parser.add_argument(
+        "--drawn", type=int, default=0, help="tasks a pair of setups, drawn from all questions and hours"
+    )
+    parser.add_argument("--keep", type=Path, help="folder for every setup's values, which are used again from there")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    setups = list(FEW if given.large else HONEST)
-    for library in given.library:
-        for setup in (HONEST[0], HONEST[1]):
+    asked = MODELS[given.model]
+    setups = list(asked.installed)
+    for place, library in enumerate(given.library):
+        for setup in asked.further if place else asked.first:
             setups.append(replace(setup, name=f"{setup.name}, {Path(library).name}", library=library))
-    subjects = [each for each in (large_subjects() if given.large else demo_subjects()) if given.only in each.name]
-    for subject in subjects:
-        for line in measured(subject, given.hours, given.questions, setups, given.task or [TASK]):
-            if given.json:
-                print(json.dumps(msgspec.to_builtins(line)), flush=True)
-            else:
-                show(line)
+    cheats = setups[0]
+    if given.model == "trained" and given.library:
+        cheats = setups[len(asked.installed)]  # in the fastest way that there is
+    if given.keep:
+        given.keep.mkdir(parents=True, exist_ok=True)
+    for subject in asked.subjects():
+        if given.only in subject.name:
+            shapes = given.task or [TASK]
+            size = given.hours, given.questions
+            for line in measured(subject, *size, setups, cheats, shapes, given.keep, given.drawn):
+                print(json.dumps(msgspec.to_builtins(line)), flush=True) if given.json else show(line)
 
 
 if __name__ == "__main__":

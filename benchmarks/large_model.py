@@ -19,7 +19,7 @@ EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_0
 SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
 NAME = f"peerboard-random-{EMBEDDING}x{LAYERS}-1.gguf"
 _F16, _Q8_0 = 1, 7
-_TYPES = {"F32": 0, "F16": _F16, "Q4_0": 2, "Q8_0": _Q8_0}
+_TYPES = {"F32": 0, "F16": _F16, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q8_0": _Q8_0, "Q4_K_M": 15}
 
 
 def large_model() -> Path:

