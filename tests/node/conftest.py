@@ -20,7 +20,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def hub() -> AsyncIterator[MemoryHub]:
+async def memory_hub() -> AsyncIterator[MemoryHub]:
     """In memory; the first address is the bootstrap's, which is not there yet."""
     async with open_memory_hub() as hub:
         async with hub.open("bootstrap"):

@@ -26,23 +26,23 @@ async def until_peers(network: MemoryNetwork, count: int) -> None:
 
 
 async def test_an_address_that_is_down_at_the_start_is_warned_of_once_and_reached_later(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
     with structlog.testing.capture_logs() as logs:
-        async with living(hub, "a", BOOTSTRAP) as a:
+        async with living(memory_hub, "a", BOOTSTRAP) as a:
             await trio.sleep(3600)
             assert [entry["log_level"] for entry in logs] == ["warning"]
-            async with living(hub, "bootstrap"):
+            async with living(memory_hub, "bootstrap"):
                 with trio.fail_after(2.01):
                     await until_peers(a, 1)
 
 
 async def test_a_dropped_peer_is_back_within_two_seconds_of_its_return(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
-    async with living(hub, "a", BOOTSTRAP) as a:
+    async with living(memory_hub, "a", BOOTSTRAP) as a:
         for absence in (0.1, 5, 500):
-            async with living(hub, "bootstrap"):
+            async with living(memory_hub, "bootstrap"):
                 with trio.fail_after(2.01):
                     await until_peers(a, 1)
                 await trio.sleep(20)
@@ -51,9 +51,13 @@ async def test_a_dropped_peer_is_back_within_two_seconds_of_its_return(
 
 
 async def test_a_peer_that_hangs_up_at_once_is_not_dialled_in_a_busy_loop(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
-    async with living(hub, "a", BOOTSTRAP), hub.open("bootstrap") as bootstrap, bootstrap.changes() as changes:
+    async with (
+        living(memory_hub, "a", BOOTSTRAP),
+        memory_hub.open("bootstrap") as bootstrap,
+        bootstrap.changes() as changes,
+    ):
         dials = 0
         with trio.move_on_after(60):
             async for change in changes:
@@ -63,17 +67,17 @@ async def test_a_peer_that_hangs_up_at_once_is_not_dialled_in_a_busy_loop(
         assert 20 < dials < 80
 
 
-async def live_until(hub: MemoryHub, name: str, end: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
-    async with living(hub, name):
+async def live_until(memory_hub: MemoryHub, name: str, end: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+    async with living(memory_hub, name):
         task_status.started()
         await end.wait()
 
 
-async def test_nodes_that_know_only_the_bootstrap_outlive_it(hub: MemoryHub, autojump_clock: MockClock) -> None:
+async def test_nodes_that_know_only_the_bootstrap_outlive_it(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
     end = trio.Event()
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
-        await nursery.start(live_until, hub, "bootstrap", end)
-        nodes = [await stack.enter_async_context(living(hub, f"n{number}", BOOTSTRAP)) for number in range(5)]
+        await nursery.start(live_until, memory_hub, "bootstrap", end)
+        nodes = [await stack.enter_async_context(living(memory_hub, f"n{number}", BOOTSTRAP)) for number in range(5)]
         with trio.fail_after(60):
             for node in nodes:
                 await until_peers(node, 5)
@@ -82,10 +86,10 @@ async def test_nodes_that_know_only_the_bootstrap_outlive_it(hub: MemoryHub, aut
         assert all(len(node.peers()) == 4 for node in nodes)
 
 
-async def test_no_more_peers_than_desired_are_dialled(hub: MemoryHub, autojump_clock: MockClock) -> None:
+async def test_no_more_peers_than_desired_are_dialled(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(living(hub, "bootstrap"))
-        nodes = [await stack.enter_async_context(living(hub, f"n{number}", BOOTSTRAP)) for number in range(30)]
+        await stack.enter_async_context(living(memory_hub, "bootstrap"))
+        nodes = [await stack.enter_async_context(living(memory_hub, f"n{number}", BOOTSTRAP)) for number in range(30)]
         await trio.sleep(300)
         for node in nodes:
             assert len(node.peers()) >= 8
@@ -93,13 +97,13 @@ async def test_no_more_peers_than_desired_are_dialled(hub: MemoryHub, autojump_c
 
 
 async def test_whoever_is_crowded_lets_one_go_who_was_there_for_long_and_needs_no_relay(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
     async with (
-        hub.open("bootstrap", relay=True) as bootstrap,
-        hub.open("first") as first,
-        hub.open("second") as second,
-        hub.open("third") as third,
+        memory_hub.open("bootstrap", relay=True) as bootstrap,
+        memory_hub.open("first") as first,
+        memory_hub.open("second") as second,
+        memory_hub.open("third") as third,
         trio.open_nursery() as nursery,
     ):
         bootstrap.reach._crowd = 3
@@ -124,8 +128,8 @@ async def ask(asker: MemoryNetwork, peer: str, *named: str) -> tuple[str, ...]:
     return msgspec.json.decode(answer, type=Named).addresses
 
 
-async def test_only_what_is_confirmed_is_told(hub: MemoryHub, autojump_clock: MockClock) -> None:
-    async with hub.open("bootstrap") as bootstrap, hub.open("a") as a, hub.open("b") as b:
+async def test_only_what_is_confirmed_is_told(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
+    async with memory_hub.open("bootstrap") as bootstrap, memory_hub.open("a") as a, memory_hub.open("b") as b:
         await a.connect(BOOTSTRAP)
         await b.connect(BOOTSTRAP)
         assert await ask(b, "bootstrap") == ()
@@ -142,9 +146,9 @@ async def test_only_what_is_confirmed_is_told(hub: MemoryHub, autojump_clock: Mo
 
 
 async def test_private_addresses_are_told_only_by_who_has_one_and_to_who_is_near(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
-    async with hub.open("bootstrap") as bootstrap, hub.open("a") as a, hub.open("b") as b:
+    async with memory_hub.open("bootstrap") as bootstrap, memory_hub.open("a") as a, memory_hub.open("b") as b:
         await a.connect(BOOTSTRAP)
         await b.connect(BOOTSTRAP)
         await ask(a, "bootstrap", *a.addresses)
@@ -164,12 +168,12 @@ async def test_private_addresses_are_told_only_by_who_has_one_and_to_who_is_near
     "body", [b"", b"junk", b"[]", b'{"addresses": 5}', b'{"addresses": [' + b'"a",' * 99 + b'"a"]}']
 )
 async def test_malformed_questions_and_answers_do_no_harm(
-    hub: MemoryHub, autojump_clock: MockClock, body: bytes
+    memory_hub: MemoryHub, autojump_clock: MockClock, body: bytes
 ) -> None:
     async def answer(peer: str, question: bytes) -> bytes:
         return body
 
-    async with hub.open("bootstrap") as bootstrap, living(hub, "a", BOOTSTRAP) as a:
+    async with memory_hub.open("bootstrap") as bootstrap, living(memory_hub, "a", BOOTSTRAP) as a:
         bootstrap._requests._handlers[PEERS] = answer
         await until_peers(a, 1)
         with pytest.raises(RequestFailed):

@@ -17,12 +17,12 @@ def standing(network: MemoryNetwork) -> Standing:
     return network.reach.reachability.standing
 
 
-async def test_a_node_learns_whether_it_can_be_dialled(hub: MemoryHub, autojump_clock: MockClock) -> None:
+async def test_a_node_learns_whether_it_can_be_dialled(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
     async with (
-        living(hub, "alone", "/ip4/10.9.9.9/tcp/1/p2p/nobody") as alone,
-        living(hub, "bootstrap", relay=True) as bootstrap,
-        living(hub, "open", BOOTSTRAP) as public,
-        living(hub, "hidden", BOOTSTRAP, hidden=True) as hidden,
+        living(memory_hub, "alone", "/ip4/10.9.9.9/tcp/1/p2p/nobody") as alone,
+        living(memory_hub, "bootstrap", relay=True) as bootstrap,
+        living(memory_hub, "open", BOOTSTRAP) as public,
+        living(memory_hub, "hidden", BOOTSTRAP, hidden=True) as hidden,
     ):
         await trio.sleep(60)
         assert standing(alone) is Standing.UNKNOWN
@@ -35,11 +35,11 @@ async def test_a_node_learns_whether_it_can_be_dialled(hub: MemoryHub, autojump_
 
 
 async def test_reservations_are_renewed_and_made_again_after_the_relay_was_away(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
-    async with living(hub, "hidden", BOOTSTRAP, hidden=True) as hidden:
+    async with living(memory_hub, "hidden", BOOTSTRAP, hidden=True) as hidden:
         for _ in range(2):
-            async with living(hub, "bootstrap", relay=True) as bootstrap:
+            async with living(memory_hub, "bootstrap", relay=True) as bootstrap:
                 await trio.sleep(60)
                 for _ in range(50):
                     assert hidden.relays == ("bootstrap",)
@@ -50,13 +50,14 @@ async def test_reservations_are_renewed_and_made_again_after_the_relay_was_away(
 
 
 async def test_those_who_cannot_be_dialled_meet_through_the_relay_and_leave_the_others_alone(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(living(hub, "bootstrap", relay=True))
-        public = await stack.enter_async_context(living(hub, "open", BOOTSTRAP))
+        await stack.enter_async_context(living(memory_hub, "bootstrap", relay=True))
+        public = await stack.enter_async_context(living(memory_hub, "open", BOOTSTRAP))
         hidden = [
-            await stack.enter_async_context(living(hub, f"h{number}", BOOTSTRAP, hidden=True)) for number in range(3)
+            await stack.enter_async_context(living(memory_hub, f"h{number}", BOOTSTRAP, hidden=True))
+            for number in range(3)
         ]
         await trio.sleep(300)
         for node in hidden:
@@ -71,14 +72,16 @@ async def test_those_who_cannot_be_dialled_meet_through_the_relay_and_leave_the_
         assert not any(peer.relayed for peer in hidden[0].peers()), "who can be dialled now is dialled"
 
 
-async def test_nobody_is_dialled_elsewhere_than_where_they_come_from(hub: MemoryHub, autojump_clock: MockClock) -> None:
+async def test_nobody_is_dialled_elsewhere_than_where_they_come_from(
+    memory_hub: MemoryHub, autojump_clock: MockClock
+) -> None:
     dialled: list[str] = []
 
     async def answers(address: str) -> bool:
         dialled.append(address)
         return True
 
-    async with hub.open("bootstrap") as bootstrap, hub.open("a") as a, hub.open("b") as b:
+    async with memory_hub.open("bootstrap") as bootstrap, memory_hub.open("a") as a, memory_hub.open("b") as b:
         await a.connect(BOOTSTRAP)
         await b.connect(BOOTSTRAP)
         bootstrap.answers = answers  # type: ignore[method-assign]

@@ -47,10 +47,10 @@ PATIENCE = 60
 
 @asynccontextmanager
 async def living(
-    hub: MemoryHub, name: str, *known: str, network_id: bytes = NETWORK
+    memory_hub: MemoryHub, name: str, *known: str, network_id: bytes = NETWORK
 ) -> AsyncIterator[tuple[MemoryNetwork, Rendezvous]]:
     """A network that keeps itself connected and takes part in the rendezvous."""
-    async with hub.open(name) as network, trio.open_nursery() as nursery:
+    async with memory_hub.open(name) as network, trio.open_nursery() as nursery:
         rendezvous = Rendezvous(network, network.reach, network_id, bootstrap=["bootstrap"])
         nursery.start_soon(rendezvous.run)
         nursery.start_soon(network.keep_connected, known)
@@ -58,17 +58,19 @@ async def living(
         nursery.cancel_scope.cancel()
 
 
-async def test_one_member_is_enough_to_find_others_that_it_lost(hub: MemoryHub, autojump_clock: MockClock) -> None:
-    async with living(hub, "member") as (member, at_member):
+async def test_one_member_is_enough_to_find_others_that_it_lost(
+    memory_hub: MemoryHub, autojump_clock: MockClock
+) -> None:
+    async with living(memory_hub, "member") as (member, at_member):
         place = member.addresses[0]
-        async with living(hub, "a", place) as (a, _), living(hub, "b", place) as (b, _):
+        async with living(memory_hub, "a", place) as (a, _), living(memory_hub, "b", place) as (b, _):
             await trio.sleep(120)
             addresses = {*a.addresses, *b.addresses}
         assert {address.text for address in at_member.records.kept()} == addresses
         await trio.sleep(3600)  # they are away for so long that the member dials them no more
-        async with living(hub, "a") as (a, _), living(hub, "b") as (b, _):
+        async with living(memory_hub, "a") as (a, _), living(memory_hub, "b") as (b, _):
             assert member.reach.known() == ()
-            async with living(hub, "newcomer", place) as (newcomer, _):
+            async with living(memory_hub, "newcomer", place) as (newcomer, _):
                 await trio.sleep(5)
                 assert [peer.peer for peer in newcomer.peers()] == ["member"]  # all that peer exchange gives
                 await trio.sleep(120)
@@ -76,10 +78,10 @@ async def test_one_member_is_enough_to_find_others_that_it_lost(hub: MemoryHub, 
 
 
 async def test_a_walk_goes_on_where_the_first_member_knows_too_little(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
     async with AsyncExitStack() as stack:
-        networks = [await stack.enter_async_context(hub.open(name)) for name in ("m", "n", "o", "p")]
+        networks = [await stack.enter_async_context(memory_hub.open(name)) for name in ("m", "n", "o", "p")]
         walkers = [Rendezvous(network, network.reach, NETWORK) for network in networks]
         m, n, o, p = networks
         await n.connect(o.addresses[0])
@@ -93,12 +95,12 @@ async def test_a_walk_goes_on_where_the_first_member_knows_too_little(
 
 
 async def test_nothing_is_looked_up_while_a_bootstrap_and_others_are_there(
-    hub: MemoryHub, autojump_clock: MockClock
+    memory_hub: MemoryHub, autojump_clock: MockClock
 ) -> None:
-    async with living(hub, "bootstrap"), living(hub, "a", BOOTSTRAP) as (a, at_a):
+    async with living(memory_hub, "bootstrap"), living(memory_hub, "a", BOOTSTRAP) as (a, at_a):
         await trio.sleep(1)
         assert at_a.needed()  # nobody but the bootstrap
-        async with living(hub, "b", BOOTSTRAP):
+        async with living(memory_hub, "b", BOOTSTRAP):
             await trio.sleep(60)
             assert not at_a.needed()
             before = a.traffic.requested
@@ -108,9 +110,9 @@ async def test_nothing_is_looked_up_while_a_bootstrap_and_others_are_there(
         assert not at_a.needed()
 
 
-async def test_networks_do_not_meet(hub: MemoryHub, autojump_clock: MockClock) -> None:
-    async with living(hub, "member", network_id=OTHER) as (member, at_member):
-        async with living(hub, "a", member.addresses[0]):
+async def test_networks_do_not_meet(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
+    async with living(memory_hub, "member", network_id=OTHER) as (member, at_member):
+        async with living(memory_hub, "a", member.addresses[0]):
             await trio.sleep(300)
         assert at_member.records.kept() == []
 
@@ -121,8 +123,8 @@ async def ask(asker: MemoryNetwork, rendezvous: Rendezvous, *named: str) -> Answ
     return msgspec.json.decode(answer, type=Answer)
 
 
-async def test_only_what_is_the_askers_own_is_kept(hub: MemoryHub, autojump_clock: MockClock) -> None:
-    async with hub.open("member") as member, hub.open("a") as a, hub.open("b") as b:
+async def test_only_what_is_the_askers_own_is_kept(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
+    async with memory_hub.open("member") as member, memory_hub.open("a") as a, memory_hub.open("b") as b:
         rendezvous = Rendezvous(member, member.reach, NETWORK)
         for network in (a, b):
             await network.connect(member.addresses[0])
@@ -143,8 +145,10 @@ async def test_only_what_is_the_askers_own_is_kept(hub: MemoryHub, autojump_cloc
         assert await ask(b, rendezvous) == Answer((), ())
 
 
-async def test_who_asked_a_moment_ago_is_kept_when_it_announces(hub: MemoryHub, autojump_clock: MockClock) -> None:
-    async with hub.open("member") as member, hub.open("a") as a:
+async def test_who_asked_a_moment_ago_is_kept_when_it_announces(
+    memory_hub: MemoryHub, autojump_clock: MockClock
+) -> None:
+    async with memory_hub.open("member") as member, memory_hub.open("a") as a:
         rendezvous = Rendezvous(member, member.reach, NETWORK)
         await a.connect(member.addresses[0])
         for named in ((), a.addresses):
@@ -164,19 +168,21 @@ async def test_who_asked_a_moment_ago_is_kept_when_it_announces(hub: MemoryHub, 
         ),
     ],
 )
-async def test_what_cannot_be_used_is_not_suggested(hub: MemoryHub, autojump_clock: MockClock, told: bytes) -> None:
+async def test_what_cannot_be_used_is_not_suggested(
+    memory_hub: MemoryHub, autojump_clock: MockClock, told: bytes
+) -> None:
     async def answer(peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
         return told
 
-    async with hub.open("me") as me, hub.open("hostile") as hostile:
+    async with memory_hub.open("me") as me, memory_hub.open("hostile") as hostile:
         rendezvous = Rendezvous(me, me.reach, NETWORK)
         hostile.serve(rendezvous.protocol, answer)
         await me.connect(hostile.addresses[0])
         assert await rendezvous.look_up() == ()
 
 
-async def test_a_liar_costs_few_dials(hub: MemoryHub, autojump_clock: MockClock) -> None:
+async def test_a_liar_costs_few_dials(memory_hub: MemoryHub, autojump_clock: MockClock) -> None:
     told = Answer((), tuple(f"/ip4/10.0.9.{n}/tcp/1/p2p/nobody{n}" for n in range(4)))
     dials: list[str] = []
 
@@ -184,7 +190,7 @@ async def test_a_liar_costs_few_dials(hub: MemoryHub, autojump_clock: MockClock)
         await trio.lowlevel.checkpoint()
         return msgspec.json.encode(told)
 
-    async with hub.open("me") as me, hub.open("hostile") as hostile:
+    async with memory_hub.open("me") as me, memory_hub.open("hostile") as hostile:
         rendezvous = Rendezvous(me, me.reach, NETWORK)
         hostile.serve(rendezvous.protocol, answer)
         await me.connect(hostile.addresses[0])
