@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.binding import C, forget_words, last_words
 from eval.failing import EvaluationError, refused
+from eval.stacks import small_stacks
 from protocol.failures import Failure
 
 _PIECE_BYTES = 256
@@ -33,7 +34,8 @@ class LoadedModel:
         parameters.no_alloc = not weights
         parameters.check_tensors = weights
         parameters.use_extra_bufts = False  # repacked weights round differently from machine to machine
-        self.handle: Any = C.llama_model_load_from_file(str(path).encode(), parameters)
+        with small_stacks():
+            self.handle: Any = C.llama_model_load_from_file(str(path).encode(), parameters)
         if not self.handle:
             raise refused(Failure.MODEL_REFUSED, last_words())
         self.vocabulary: Any = C.llama_model_get_vocab(self.handle)
