@@ -81,7 +81,13 @@ STATUS: Json = {
     "state": "evaluating",
     "reasons": [],
     "epoch": {"number": 42, "length_s": 60, "ends_in_s": 27.4, "phase": "evaluate", "leaderless": False},
-    "log": {"size": 1204, "root": ROOT, "epoch": 42, "age_s": 3.2},
+    "log": {
+        "size": 1204,
+        "root": ROOT,
+        "epoch": 42,
+        "age_s": 3.2,
+        "witnesses": {"cosigned": 4, "quorum": 3, "of": 4, "witnessed": True},
+    },
     "peers": 4,
     "current": {
         "task": ROOT,
@@ -92,8 +98,17 @@ STATUS: Json = {
         "tokens_per_s": 1831.0,
     },
     "downloads": [{"what": "some/model@5555555:model.gguf", "done": 3 << 20, "total": 1 << 30}],
-    "today": {"evaluated": 41, "counted": 38, "failed": 1},
+    "today": {
+        "evaluated": 41,
+        "counted": 38,
+        "failed": 1,
+        "energy": {"kwh": 4.6e-05, "co2_grams": 0.0218, "estimated": True},
+    },
     "credit": 164,
+    "sandbox": {"level": "strong", "why": ""},
+    "reach": {"standing": "public", "addresses": [], "relays": 0, "relaying": 0},
+    "clock": {"off_s": 0.1, "asked": 4},
+    "evaluation": {"mode": "fast", "backend": "auto", "engine": "llama-cpp-python 0.3.36", "hardware": "cpu-avx2"},
 }
 NO_PEERS = {"code": "NO_PEERS", "severity": "warn", "title": "No peer is connected.", "remedy": "Check the network."}
 _FILE = {"repository": "peerboard/demo", "commit": 40 * "5", "path": "tally-tree.gguf", "sha256": ROOT, "size": 1893376}

@@ -194,12 +194,16 @@ def test_status_is_fine_when_paused_and_check_finds_warnings(daemon: Any, call: 
 
 def test_status_says_whether_the_newest_mark_is_witnessed(daemon: Any, call: Callable[..., Any]) -> None:
     answer = json.loads(daemon.answers["GET /v1/status"])
-    assert "cosigned" not in call("status", "--home", daemon.home.folder).text
+
+    def said(witnesses: object) -> str:
+        answer["data"]["log"]["witnesses"] = witnesses
+        daemon.answers["GET /v1/status"] = json.dumps(answer).encode()
+        return str(call("status", "--home", daemon.home.folder).text)
+
+    assert "cosigned" not in said(None)
     for witnessed, words in ((True, "witnessed: 3 of 4 cosigned"), (False, "! unwitnessed: 2 of 4 cosigned, 3 needed")):
         seen = {"cosigned": 3 if witnessed else 2, "quorum": 3, "of": 4, "witnessed": witnessed}
-        answer["data"]["log"]["witnesses"] = seen
-        daemon.answers["GET /v1/status"] = json.dumps(answer).encode()
-        assert f"mark     {words}" in call("status", "--home", daemon.home.folder).text
+        assert f"mark     {words}" in said(seen)
 
 
 def test_stop_waits_for_the_end_of_the_process(daemon: Any, call: Callable[..., Any]) -> None:

@@ -88,8 +88,12 @@ rank  model       score       95 %  70 ─────────────�
   fetching some/model@5555555:model.gguf · 3.0 MiB of 1.0 GiB
 network  demo · epoch 42, evaluate, 27 s left
 log      1,204 entries, heard 3 s ago · 4 peers
+mark     witnessed: 4 of 4 cosigned, 3 needed
+reach    others can dial this node
 today    41 evaluated · 38 counted · 1 failed · credit 164
 account  6ab3311bfe7c… · device 515f906d4177…
+sandbox  strong
+engine   fast mode, backend auto · cpu-avx2, llama-cpp-python 0.3.36
 home     /home/ada/demo/node-2 · node, pid 4711
 """,
     ("pause",): "‖ paused\n  paused by you (USER, until you resume it)\n",
