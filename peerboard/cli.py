@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(_usage(error), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(int(Exit.INTERRUPTED)) from None
+    except BaseExceptionGroup as group:  # a nursery was interrupted: Ctrl-C while a model is evaluated
+        if group.split(KeyboardInterrupt)[0] is None:
+            raise
+        raise SystemExit(int(Exit.INTERRUPTED)) from None
     except BrokenPipeError:
         # The reader has seen enough. What is still buffered must not fail again when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer.main
 from typer.testing import CliRunner
@@ -265,6 +266,33 @@ def test_a_bootstrap_has_no_credit(daemon: Any, call: Callable[..., Any]) -> Non
     daemon.answers["GET /v1/status"] = json.dumps(answer).encode()
     assert call("credit", "--home", daemon.home.folder).code == 1
     assert call("status", "--home", daemon.home.folder).code == 0
+
+
+TALKATIVE = """
+import signal
+from peerboard import local_evaluation
+from peerboard.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
+local_evaluation.FIRST_SECONDS = local_evaluation.LINE_SECONDS = 0.0
+main()
+"""
+
+
+def test_control_c_ends_an_evaluation_and_its_processes() -> None:
+    asked = ("eval", "tally-tree", "--benchmark", "tally-words", "--samples", "1000")
+    with subprocess.Popen(
+        [sys.executable, "-c", TALKATIVE, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        while b" of 1000 questions" not in process.stderr.readline():
+            pass
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert below
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        assert (process.returncode, out) == (130, b"")
+        assert b"Traceback" not in error
+        assert psutil.wait_procs(below, timeout=60)[1] == []
 
 
 def test_control_c_is_130(daemon: Any) -> None:
