@@ -93,6 +93,14 @@ def test_generations_do_not_depend_on_company(bench: Bench) -> None:
     assert sum(one.generated == other.generated for one, other in zip(together, alone, strict=True)) >= 10
 
 
+def test_a_question_is_not_done_before_its_tail_is_known(bench: Bench) -> None:
+    (question,) = bench.generations(prompts(1), max_new=1)
+    bench.run([question])
+    assert question.stop is StopReason.LENGTH
+    assert question.tail is not None
+    assert question.tail.values is not None
+
+
 def test_choices_do_not_depend_on_company(bench: Bench) -> None:
     together, alone = bench.choices(prompts(12)), bench.choices(prompts(12))
     bench.run(together, prefix=shared(together))

@@ -78,7 +78,8 @@ def test_the_largest_sum_wins_and_the_first_of_equals(sums: list[float]) -> None
     assert lead(sums) >= 0
 
 
-def test_one_choice_leads_without_end() -> None:
+def test_the_lead_is_over_the_second_and_one_choice_leads_without_end() -> None:
+    assert lead([-3.0, -1.0, -1.5]) == 0.5
     assert lead([-3.0]) == math.inf
 
 
