@@ -55,7 +55,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
     """
     started, used = time.monotonic(), time.process_time()
     asked = _asked(job, base, questions)
-    answer_all(job, base, asked, _steps(questions), report)
+    decoded = answer_all(job, base, asked, _steps(questions), report)
     transcripts = [transcript_of(index, question, questions) for index, question in _pairs(job, asked)]
     answers = [transcript.answer for transcript in transcripts]
     leads = [_lead(question) for question in asked]
@@ -79,14 +79,16 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         configuration=_configuration(job, base),
         device=_device(base),
         too_long=tuple(index for index, question in _pairs(job, asked) if isinstance(question, Unasked)),
+        decoded=decoded,
         transcripts=tuple(transcripts) if job.keep_transcripts or questions.entry.runs_programs else (),
     )
 
 
-def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]) -> None:
+def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]) -> int:
     """Runs questions, which take about `steps` passes after their prompts, in the job's mode and within its limits.
 
-    Raises `EvaluationError`, and whatever `report` raises to stop early.
+    The number of tokens that were decoded: those that prompts share once, choices and tails included. Raises
+    `EvaluationError`, and whatever `report` raises to stop early.
     """
     started = time.monotonic()
     engaged = [question for question in asked if not question.done]
@@ -95,7 +97,7 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
         base, engaged, steps, job.threads, job.memory_limit, arrangement, adapter_bytes=_adapter_bytes(job)
     )
     base.settle(plan.context)
-    run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
+    return run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
 
 
 def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:

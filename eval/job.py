@@ -81,8 +81,9 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     empty where none was asked for. `stops` has a byte a question, the number of a `protocol.transcripts.Stop`.
     `too_long` are the questions, by index, whose prompts do not fit into the model's context: they were not asked, and
     count as wrong. `hardware` is a coarse class and `configuration` says how the evaluator was set: both are published.
-    `device` is the exact processor or card, for the owner alone. `cpu_ms` is the processor time of the child's threads;
-    `energy` is filled in by the side that started it.
+    `device` is the exact processor or card, for the owner alone. `tokens_in` counts every prompt whole; `decoded` is
+    what the engine computed: what prompts share once, choices and tails, too. `cpu_ms` is the processor time of the
+    child's threads; `energy` is filled in by the side that started it.
     """
 
     outcomes: tuple[int, ...]
@@ -101,6 +102,7 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     configuration: tuple[tuple[str, str], ...] = ()
     device: str = ""
     too_long: tuple[int, ...] = ()
+    decoded: int = 0
     transcripts: tuple[Transcript, ...] = ()
     energy: Energy | None = None
 

@@ -101,8 +101,8 @@ def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     return first[:shared] if shared >= SHORTEST_PREFIX else []
 
 
-def run_lanes(model: LoadedModel, plan: LanePlan, adapters: Sequence[Scaled], checkpoint: Checkpoint) -> None:
-    """Answers all questions of the plan.
+def run_lanes(model: LoadedModel, plan: LanePlan, adapters: Sequence[Scaled], checkpoint: Checkpoint) -> int:
+    """Answers all questions of the plan. The number of tokens that were decoded.
 
     `checkpoint` is called in the caller's thread alone, with the figures of all lanes together. What it raises, or what
     goes wrong in a lane, ends every lane at its next decode and is raised once all have ended.
@@ -116,6 +116,7 @@ def run_lanes(model: LoadedModel, plan: LanePlan, adapters: Sequence[Scaled], ch
             engines[0].run(plan.hands[0], checkpoint)
         else:
             _Together(engines, plan.hands, checkpoint).run()
+        return sum(engine.decoded for engine in engines)
 
 
 def _share(plan: LanePlan, contexts: Sequence[Context], engines: Sequence[Engine]) -> None:

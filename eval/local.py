@@ -217,7 +217,7 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark, carbon
         "tokens_in": outcome.tokens_in,
         "tokens_out": outcome.tokens_out,
         "seconds": round(seconds, 3),
-        "tokens_per_second": round((outcome.tokens_in + outcome.tokens_out) / seconds, 1),
+        "tokens_per_second": round(outcome.decoded / seconds, 1),
         "energy": figures(outcome.energy, len(outcome.outcomes), correct, carbon) if outcome.energy else None,
         "transcript_digest": outcome.transcript_digest.hex(),
         "engine": outcome.engine,

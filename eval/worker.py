@@ -7,6 +7,7 @@ else. When its parent goes away, its socket ends and so does this process, in th
 import os
 import queue
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 
@@ -20,6 +21,7 @@ def answer_jobs(names: Mapping[str, str]) -> None:
     """Answers jobs until the socket, descriptor 0, ends; `names` tells where the paths in jobs are found."""
     from eval.desk import Desk
 
+    tempfile.tempdir = os.sep  # nothing can be written here: libraries that ask for a place when imported get a name
     jobs: queue.Queue[Job | Audit] = queue.Queue(maxsize=1)
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     desk = Desk(_send)

@@ -82,6 +82,21 @@ def test_outcomes_are_those_of_one_lane(benchmark: str) -> None:
         assert other.tokens_in == one.tokens_in
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tokens_are_counted_as_they_are_decoded(base: Base, threads: int) -> None:
+    asked = questions(base, 4)
+    plan = planned(base, asked, threads)
+    shared = len(plan.prefix)
+    own = sum(len(each.prompt) - shared for each in asked)
+    decoded = run_lanes(base.model, plan, (), quiet)
+    assert decoded == shared + own + sum(len(each.generated) - 1 for each in asked)
+
+
+def test_what_prompts_share_is_counted_once() -> None:
+    found = outcome(FAST, "tally-choice", 1, 5, lambda _: None)
+    assert 0 < found.decoded < found.tokens_in
+
+
 @pytest.mark.skipif(not rows_alone(card()), reason="rows depend on others")
 @pytest.mark.parametrize("benchmark", ["tally-words", "tally-choice"])
 def test_reproducible_results_are_the_same_bytes_in_any_number_of_lanes(benchmark: str) -> None:
