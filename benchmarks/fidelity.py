@@ -2,11 +2,14 @@
 
     python benchmarks/fidelity.py --torch PYTHON --work DIR [--data DIR] [--questions N] [--mode MODE]
                                   [--only NAME ...] [--steps N] [--heart N] [--width N] [--layers N] [--threads N]
+                                  [--model trained|FILE.gguf] [--served FILE.gguf] [--batch N]
 
 PYTHON is the interpreter of an environment with `lm-eval==0.4.13`, torch, transformers, datasets, gguf, rouge-score and
 sacrebleu (all by pip); nothing of them is needed here. `--data` (else `PEERBOARD_DATA`) has `gsm8k` and `truthfulqa`.
 `--work` keeps the model and the harness's answers: where they are there already, they are used again. A folder of any
-other model serves, too, if it holds what `from_pretrained` reads and the same weights as `model.gguf`.
+other model serves, too, if it holds what `from_pretrained` reads and the same weights as `model.gguf`; and so does the
+GGUF file of a llama with `--model`, whose weights transformers gets as 32-bit floats: `trained` is the one of
+`benchmarks/trained_model.py` in F32. With `--served` the engine reads another file, such as a quantised variant.
 
 Every question is compared: prompt token ids, then either the greedy tokens, the text, what is extracted from it and the
 verdict, or the log-likelihood of each choice and the verdict. What differs is counted by the reason that explains it
@@ -24,6 +27,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from benchmarks.trained_model import trained_variant
 from eval import scorers
 from eval.base import Base
 from eval.benchmarks import QuestionSet, find
@@ -38,6 +42,7 @@ from eval.scoring import data_folder
 from eval.transcripts import Transcript
 
 NAMES = ("gsm8k", "truthfulqa-mc1", "truthfulqa-mc2", "truthfulqa-gen")
+MADE = "model.gguf"
 FARTHEST = 0.1  # nats a token
 MASS_TOLERANCE = 0.01
 REASONS = {
@@ -69,6 +74,9 @@ def main() -> None:
     parser.add_argument("--torch", metavar="PYTHON")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("fidelity"))
+    parser.add_argument("--model", type=model_file, help="of both, instead of one that is made")
+    parser.add_argument("--served", type=Path, help="what the engine reads instead")
+    parser.add_argument("--batch", type=int, default=1, help="of the harness")
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--steps", type=int, default=1200, help="of training, where the model has to be made")
     parser.add_argument("--heart", type=int, default=100, help="questions of GSM8K that the model is to know by heart")
@@ -83,34 +91,39 @@ def main() -> None:
         print("Not measured: it needs --torch, a Python with lm-eval (see the top of this file), and --data.")
         return
     _ask_harness(chosen)
-    path = chosen.work / "model.gguf"
+    path = chosen.served or chosen.model or chosen.work / MADE
     with Base(path, read_header(path)) as base:
-        found = [_compare(name, base, chosen) for name in chosen.only]
+        found = [_compare(name, base, path, chosen) for name in chosen.only]
     print(table(found))
     faults = [fault for each in found for fault in each.unexplained]
     print("\n".join(faults))
     raise SystemExit(bool(faults))
 
 
+def model_file(word: str) -> Path:
+    """The file that `--model` means."""
+    return trained_variant("F32") if word == "trained" else Path(word)
+
+
 def _ask_harness(chosen: argparse.Namespace) -> None:
     chosen.work.mkdir(parents=True, exist_ok=True)
     script, root = Path(__file__).with_name("reference") / "harness.py", Path(__file__).parents[1]
-    names = ("data", "questions", "steps", "heart", "width", "layers", "threads")
-    options = {"folder": chosen.work} | {name: getattr(chosen, name) for name in names}
-    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    todo = [] if (chosen.work / "model.gguf").exists() else [["make"]]
+    names = ("data", "questions", "steps", "heart", "width", "layers", "threads", "batch")
+    options = {"folder": chosen.work, "gguf": chosen.model} | {name: getattr(chosen, name) for name in names}
+    given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    todo = [] if chosen.model or (chosen.work / MADE).exists() else [["make"]]
     todo += [["answer", "--tasks", name] for name in chosen.only if not (chosen.work / f"{name}.jsonl").exists()]
     for what in todo:
         command = [chosen.torch, str(script), *what, *given]
         subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(root)})
 
 
-def _compare(name: str, base: Base, chosen: argparse.Namespace) -> Compared:
+def _compare(name: str, base: Base, path: Path, chosen: argparse.Namespace) -> Compared:
     lines = [json.loads(line) for line in (chosen.work / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     questions = find(name).load(chosen.data)
     asked = _places(lines, questions)
     job = Job(
-        str(chosen.work / "model.gguf"),
+        str(path),
         bytes(32),
         name,
         asked,

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ def main() -> None:
     parser.add_argument("what", choices=["make", "answer", "mark"])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--gguf", type=Path)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--batch", type=int, default=1)
@@ -58,33 +58,37 @@ def main() -> None:
         print(f"{weights / 1e6:.1f} M weights")
     elif chosen.what == "answer":
         _quick_rouge()
-        answer(chosen.folder, chosen.data, chosen.tasks, chosen.questions, chosen.batch)
+        answer(chosen.folder, chosen.data, chosen.tasks, chosen.questions, chosen.batch, chosen.gguf)
     else:
         _quick_rouge()
         json.dump(mark(json.load(sys.stdin)), sys.stdout)
 
 
-def answer(folder: Path, data: Path, tasks: list[str], questions: int, batch: int) -> None:
-    """Writes `TASK.jsonl` for each benchmark, and the seconds that each took to `seconds.json`."""
+def answer(folder: Path, data: Path, tasks: list[str], questions: int, batch: int, gguf: Path | None) -> None:
+    """Writes `TASK.jsonl` for each benchmark; the model is the folder's, or that of a GGUF file."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    from benchmarks.reference.heard import Heard
+
     local = folder / "tasks"
     write_task_files(local, data)
     manager = TaskManager(include_path=str(local), include_defaults=False)
-    model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=batch)
-    heard = Heard(model)
-    seconds = {}
+    if gguf is None:
+        model = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=batch)
+    else:
+        from benchmarks.reference.gguf_in_transformers import load
+
+        weights, tokenizer = load(gguf)
+        model = HFLM(pretrained=weights, tokenizer=tokenizer, batch_size=batch)
+    heard = Heard(model, folder / "heard.jsonl")
     for name in tasks:
-        heard.clear()
         found = simple_evaluate(
             model, tasks=[TASKS[name]], task_manager=manager, limit=questions, bootstrap_iters=0, log_samples=True
         )
-        seconds[name] = heard.seconds
         rows = list(_rows(found["samples"][TASKS[name]], heard))
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (folder / "seconds.json").write_text(json.dumps(seconds))
 
 
 def _quick_rouge() -> None:
@@ -151,58 +155,7 @@ def _write(path: Path, rows: Iterable[Any]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-class Heard:
-    """What passes through the backend: token ids, and the seconds that it takes."""
-
-    def __init__(self, model: Any) -> None:
-        self.written: dict[str, dict[str, Any]] = {}
-        self.scored: dict[tuple[str, str], dict[str, Any]] = {}
-        self.seconds = 0.0
-        self._model = model
-        for name in ("generate_until", "loglikelihood"):
-            setattr(model, name, self._timed(getattr(model, name)))
-        self._generated = model._model_generate
-        self._tokens = model._loglikelihood_tokens
-        model._model_generate = self._generate
-        model._loglikelihood_tokens = self._score
-
-    def clear(self) -> None:
-        """Before the next benchmark."""
-        self.written.clear()
-        self.scored.clear()
-
-    def _timed(self, method: Any) -> Any:
-        def timed(requests: Any, **options: Any) -> Any:
-            started = time.monotonic()
-            try:
-                return method(requests, **options)
-            finally:
-                self.seconds = time.monotonic() - started
-
-        return timed
-
-    def _generate(self, context: Any, **options: Any) -> Any:
-        found = self._generated(context=context, **options)
-        for asked, whole in zip(context.tolist(), found.tolist(), strict=True):
-            self.written[json.dumps(asked)] = {"prompt": asked, "generated": whole[len(asked) :]}
-        return found
-
-    def _score(self, requests: Any, **options: Any) -> Any:
-        for (context, continuation), asked, scored in requests:
-            self.scored[context, continuation] = {"prompt": asked, "choice": scored}
-        return self._tokens(requests, **options)
-
-    def leads(self, prompt: list[int], generated: list[int]) -> list[float]:
-        """By how much each written token leads the second, in nats: in one pass over the whole text."""
-        import torch
-
-        with torch.no_grad():
-            logits = self._model.model(torch.tensor([prompt + generated])).logits[0]
-        largest = logits[len(prompt) - 1 : -1].topk(2).values
-        return [round(lead, 4) for lead in (largest[:, 0] - largest[:, 1]).tolist()]
-
-
-def _rows(samples: list[dict[str, Any]], heard: Heard) -> Iterable[dict[str, Any]]:
+def _rows(samples: list[dict[str, Any]], heard: Any) -> Iterable[dict[str, Any]]:
     """A line for each question; a question with two filters comes as two samples."""
     lines: dict[int, dict[str, Any]] = {}
     for sample in samples:
@@ -210,20 +163,16 @@ def _rows(samples: list[dict[str, Any]], heard: Heard) -> Iterable[dict[str, Any
         line = lines.setdefault(sample["doc_id"], {"question": sample["doc"]["question"], "verdicts": {}})
         if isinstance(given[0][1], str):  # a choice: context and continuation
             line["choices"] = [
-                heard.scored[context, continuation] | {"text": continuation, "sum": float(response[0][0])}
+                heard.scored(context, continuation) | {"text": continuation, "sum": float(response[0][0])}
                 for (context, continuation), response in zip(given, sample["resps"], strict=True)
             ]
         else:
-            asked = heard._model.tok_encode(given[0][0])
-            line |= heard.written[json.dumps(asked)] | {"context": given[0][0], "text": sample["resps"][0][0]}
+            line |= heard.written(given[0][0]) | {"context": given[0][0], "text": sample["resps"][0][0]}
         line["verdicts"][sample.get("filter", "none")] = {
             "extracted": sample["filtered_resps"][0] if isinstance(sample["filtered_resps"][0], str) else "",
             "metrics": {name: float(sample[name]) for name in sample["metrics"] if name != "bypass"},
         }
-    for line in lines.values():
-        if "generated" in line:
-            line["leads"] = heard.leads(line["prompt"], line["generated"])
-        yield line
+    return lines.values()
 
 
 def _arguments(sample: dict[str, Any]) -> list[Any]:
