@@ -5,6 +5,7 @@ A network names a benchmark by its id, the hash of the whole definition: `find` 
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from eval import data_sets, likeness, prompts, scorers
 from eval.demo import catalogue
@@ -41,6 +42,13 @@ def find(name: str | bytes) -> Entry:
     raise EvaluationError(
         Failure.BENCHMARK_UNSUPPORTED, f"There is no benchmark {shown!r}; there are {', '.join(names())}."
     )
+
+
+def question_files(folder: Path) -> tuple[Path, ...]:
+    """The files in a data folder, or in a cache, that hold questions of any benchmark: all that is read of it."""
+    sources = dict.fromkeys(source for entry in _entries() for source in entry.sources)
+    found = (path for source in sources for path in source.places(folder) if path.is_file())
+    return tuple(dict.fromkeys(found))
 
 
 def definitions() -> tuple[Benchmark, ...]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 import trio
+from msgspec import Struct
 
 from eval import sandbox
+from eval.benchmarks import question_files
 from eval.cores import CoreSlots, Held
 from eval.energy import Meter, Metering
 from eval.failing import speaks_of_memory
@@ -194,7 +196,8 @@ class Worker:
         if not self._confined.holds(self._least):
             text = f"The sandbox here is {self._confined.level!r}, the settings ask for {self._least!r}."
             raise _Refused(Failure.SANDBOX_WEAK, f"{text} {self._confined.why}".strip())
-        key = (job.base, job.base_sha256, job.adapters, job.data_folder, job.memory_limit, job.time_limit, job.threads)
+        questions = await trio.to_thread.run_sync(_question_files, job)
+        key = (job.base, job.base_sha256, job.adapters, questions, job.memory_limit, job.time_limit, job.threads)
         if self._child is not None and (key != self._key or self._jobs_left == 0):
             self._drop()
         await self._buried()
@@ -202,7 +205,7 @@ class Worker:
             if self._launcher is None:
                 self._launcher = open_launcher(self._confined.level, self._command)
                 self._nursery.start_soon(self._launcher.listen)
-            with _opened(job) as (paths, files):
+            with _opened(job, questions) as (paths, files):
                 request = _request(job, self._confined.level, paths, files)
                 self._child = await self._launcher.seat(request, files, self._nursery)
             self._key, self._jobs_left = key, JOBS_A_CHILD
@@ -270,21 +273,35 @@ class Worker:
             self._child, self._ending = None, self._child
 
 
+class _QuestionFile(Struct, frozen=True):
+    """A file of questions, and which one it is: another one at the same path is another child's."""
+
+    path: str
+    inode: int
+    changed: int
+
+
+def _question_files(job: Job) -> tuple[_QuestionFile, ...]:
+    """What a job's data folder has for benchmarks: a child is given these, and nothing that lies beside them."""
+    if job.data_folder is None:
+        return ()
+    found = ((str(path), path.stat()) for path in question_files(Path(job.data_folder)))
+    return tuple(_QuestionFile(path, status.st_ino, status.st_mtime_ns) for path, status in found)
+
+
 @contextmanager
-def _opened(job: Job) -> Iterator[tuple[tuple[str, ...], list[int]]]:
-    """A job's files and its data folder, open for reading, with the paths by which it names them."""
+def _opened(job: Job, questions: Sequence[_QuestionFile]) -> Iterator[tuple[tuple[str, ...], list[int]]]:
+    """A job's files and its questions, open for reading, with the paths by which it names them."""
     files: list[int] = []
     paths: list[str] = []
     try:
-        for path in dict.fromkeys((job.base, *(adapter.path for adapter in job.adapters))):
+        adapters = (adapter.path for adapter in job.adapters)
+        for path in dict.fromkeys((job.base, *adapters, *(each.path for each in questions))):
             try:
                 files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             except OSError as error:
                 raise _Refused(Failure.ENGINE_FAILED, f"{path} cannot be read: {error.strerror}.") from None
             paths.append(path)
-        if job.data_folder is not None and Path(job.data_folder).is_dir():
-            files.append(os.open(job.data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            paths.append(job.data_folder)
         yield tuple(paths), files
     finally:
         for descriptor in files:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -104,6 +104,8 @@ def _work(request: SeatRequest, descriptors: Sequence[int]) -> None:
     os.close(words)
     files = descriptors[PIPES:]
     names = {path: _reachable(path, number, place) for number, (path, place) in enumerate(_pairs(request, files))}
+    if request.data_folder is not None:
+        names[request.data_folder] = _laid_out(request.data_folder, names)
     from eval.worker import answer_jobs
 
     bounds = Bounds(request.memory, request.mapped, request.cpu_seconds)
@@ -125,6 +127,19 @@ def _reachable(path: str, number: int, descriptor: int) -> str:
     link = folder / Path(path).name
     link.symlink_to(f"/proc/self/fd/{descriptor}")
     return str(link)
+
+
+def _laid_out(folder: str, names: Mapping[str, str]) -> str:
+    """A folder that has the given files of `folder` where it has them: itself where they are in sight, else links."""
+    inside = {path: name for path, name in names.items() if Path(path).is_relative_to(folder)}
+    if all(path == name for path, name in inside.items()):
+        return folder
+    links = Path(bubblewrap.FILES) / f"{os.getpid()}-folder"
+    for path, name in inside.items():
+        link = links / Path(path).relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(name)
+    return str(links)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ class Source(Struct, frozen=True):
         """The file's name in a folder of normalised copies."""
         return f"{self.content.hex()}.jsonl"
 
+    def places(self, folder: Path) -> tuple[Path, Path]:
+        """Where the rows are looked for in a folder, in that order: a local copy, then a normalised one."""
+        return folder / self.local, folder / self.cached
+
 
 def content_hash(records: Iterable[Struct]) -> bytes:
     """SHA-256 over the records' deterministic CBOR."""
@@ -193,7 +197,7 @@ def check_content(records: Sequence[Struct], source: Source) -> None:
 def _local_rows(source: Source, folder: Path | None) -> list[Row] | None:
     if folder is None:
         return None
-    for path in (folder / source.local, folder / source.cached):
+    for path in source.places(folder):
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise QuestionsRefused(f"{path} is larger than a file of questions may be.")

@@ -171,6 +171,12 @@ def read_token(target):
     return os.environ["HF_TOKEN"]
 
 
+def read_questions(target):
+    """No attack: what the job needs."""
+    with open(f"{target['folder']}/gsm8k/test.jsonl") as file:
+        return file.read()
+
+
 def write_all(data):
     while data:
         data = data[os.write(0, data) :]
@@ -187,7 +193,7 @@ def attack(names):
     job = msgspec.msgpack.decode(os.read(0, payload_length(prefix)), type=Job)
     name, _, target = job.benchmark.partition(" ")
     try:
-        said = "GOT IT: " + globals()[name](json.loads(target))
+        said = "GOT IT: " + globals()[name](json.loads(target) | {"folder": names.get(job.data_folder)})
     except BaseException as error:
         said = f"contained: {type(error).__name__}: {error}"
     write_all(pack(JobFailed(Failure.ENGINE_FAILED, said)))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eval import client, seat
@@ -72,7 +73,8 @@ class Attempts:
         self._count += 1
         limit = (1 << 20) + self._count  # another limit is another child
         job = Job(base=str(self._tiny), base_sha256=bytes(32), benchmark=attack, questions=(0,), memory_limit=limit)
-        answer = await self._worker.evaluate(job)
+        questions = str(self._folder)  # the targets lie beside them
+        answer = await self._worker.evaluate(msgspec.structs.replace(job, data_folder=questions))
         assert isinstance(answer, JobFailed)
         return answer.detail
 
@@ -104,6 +106,19 @@ async def test_the_oldest_landlock_contains_the_same(
     here = usable(IN_PROCESS, require_tool)
     async with attempts(here, tiny, tmp_path, OLDEST_LANDLOCK) as attempt:
         assert [attack for attack, levels in CONTAINED.items() if IN_PROCESS in levels and await attempt(attack)] == []
+
+
+@pytest.mark.parametrize("level", [NONE, LIMITS, IN_PROCESS, STRONG])
+async def test_questions_are_in_reach_and_follow_their_file(
+    level: str, tiny: Path, tmp_path: Path, require_tool: Callable[..., Path]
+) -> None:
+    async with attempts(usable(level, require_tool), tiny, tmp_path) as attempt:
+        (tmp_path / "gsm8k").mkdir()
+        for text in ("first", "second"):
+            written = tmp_path / "new"
+            written.write_text(text)
+            written.replace(tmp_path / "gsm8k/test.jsonl")
+            assert await attempt.answer("read_questions {}") == f"GOT IT: {text}"
 
 
 async def test_a_flood_of_events_is_cut_off(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
