@@ -103,6 +103,11 @@ class Worker:
         self._one_at_a_time = trio.Lock()
 
     @property
+    def cores(self) -> CoreSlots | None:
+        """Where jobs get their slots, if they need any."""
+        return self._cores
+
+    @property
     def pid(self) -> int | None:
         """The launcher's process id, while there is one."""
         return self._launcher.pid if self._launcher else None

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ import trio
 from eval import bubblewrap, sandbox
 from eval.benchmarks import find
 from eval.client import Worker
+from eval.cores import CoreSlots
 from eval.failing import EvaluationError
 from eval.job import Job, JobFailed, Outcome, Progress
 from eval.programs import Allowance, Ending, Judged, Program, program_of
@@ -66,7 +67,7 @@ async def evaluate(
         folder = Path(job.data_folder) if job.data_folder else None
         questions = await trio.to_thread.run_sync(entry.load, folder)
         programs = [program_of(questions.item(index), text) for index, text in texts]
-        return _with_verdicts(job, outcome, await judge(programs, found, least=least))
+        return _with_verdicts(job, outcome, await judge(programs, found, least=least, cores=worker.cores))
     except EvaluationError as error:
         return JobFailed(error.failure, error.detail)
 
@@ -77,13 +78,15 @@ async def judge(
     *,
     least: str = CODE_LEAST,
     allowance: Allowance | None = None,
+    cores: CoreSlots | None = None,
 ) -> list[Judged]:
-    """What running each program shows, one after the other, so that none slows another one down.
+    """What running each program shows, one after the other on one of `cores`, so that none slows another one down.
 
     Raises `EvaluationError` with `SANDBOX_WEAK` where `confined` is weaker than `least` or does not hold.
     """
     check_level(confined, least)
-    return [await _run(program, confined, allowance or ALLOWANCE) for program in programs]
+    async with cores.take(1) if cores else nullcontext():
+        return [await _run(program, confined, allowance or ALLOWANCE) for program in programs]
 
 
 def check_level(confined: Sandbox, least: str) -> None:

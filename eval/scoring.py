@@ -18,6 +18,7 @@ import trio
 from eval import judging, sandbox
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
+from eval.cores import CoreSlots
 from eval.hub import Report
 from eval.outputs import read_outputs, score_outputs
 from eval.programs import program_of
@@ -52,7 +53,7 @@ def score(
     if not entry.runs_programs:
         return score_outputs(questions, answers)
     programs = [program_of(questions.item(answer.index), answer.output) for answer in answers]
-    verdicts = trio.run(partial(judging.judge, programs, sandbox.detect(), least=code_sandbox))
+    verdicts = trio.run(partial(judging.judge, programs, sandbox.detect(), least=code_sandbox, cores=CoreSlots()))
     return score_outputs(questions, answers, verdicts)
 
 

@@ -196,6 +196,7 @@ def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> d
     try:
         asked = importlib.import_module(module)
         from eval.failing import EvaluationError
+        from eval.user_folder import UserFolderUnavailable
     except ImportError as error:
         text = f"The evaluation engine cannot be loaded: {error}."
         raise CommandFailed("ENGINE_MISSING", text, "make setup builds it for this machine.") from None
@@ -203,6 +204,8 @@ def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> d
         return work(asked)
     except EvaluationError as error:
         raise _explained(error) from None
+    except UserFolderUnavailable as error:
+        raise CommandFailed("NO_LOCKS", str(error), "Make one of these folders writable for you alone.") from None
 
 
 def _explained(error: Any) -> CommandFailed:

@@ -7,15 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from eval import judging, sandbox
 from eval.benchmarks import find
 from eval.client import Worker
+from eval.cores import CoreSlots
 from eval.failing import EvaluationError
 from eval.job import Job, JobFailed, Outcome, Progress
 from eval.judging import judge
 from eval.local import evaluate
-from eval.programs import Ending, Judged, program_of
+from eval.programs import Ending, Judged, Program, program_of
 from eval.questions import Programmed, Written
 from eval.sandbox import LIMITS, NONE, Sandbox
 from eval.scoring import score
@@ -76,6 +78,8 @@ async def test_every_reference_solution_of_humaneval_passes(data_folder: Callabl
 class StandIn:
     """In place of a worker: says at once what its child is to have said."""
 
+    cores = None
+
     def __init__(self, answer: Outcome) -> None:
         self.answer, self.asked = answer, 0
 
@@ -116,6 +120,21 @@ def job(folder: Path, *questions: int, keep: bool = False) -> Job:
 async def answered(worker: StandIn, asked: Job, confined: Sandbox = HERE, least: str = LIMITS) -> Outcome | JobFailed:
     as_worker: Worker = worker  # type: ignore[assignment]
     return await judging.evaluate(as_worker, asked, confined=confined, least=least)
+
+
+async def test_programs_take_a_core_that_others_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def look(*_: object) -> Judged:
+        with trio.move_on_after(1):
+            (await cores.acquire(1)).release()
+            return Judged(Ending.FAILED)
+        return Judged(Ending.PASSED)
+
+    cores = CoreSlots(tmp_path / "cores", 1)
+    monkeypatch.setattr(judging, "_run", look)
+    assert await judging.judge([Program("", "")] * 2, HERE, least=NONE, cores=cores) == [Judged(Ending.PASSED)] * 2
+    assert await judging.judge([Program("", "")], HERE, least=NONE) == [Judged(Ending.FAILED)]
 
 
 async def test_verdicts_take_the_place_of_outcomes(

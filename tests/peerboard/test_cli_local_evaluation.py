@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eval import local, sandbox
+from eval import local, sandbox, user_folder
 from eval.demo.questions import choice_questions, word_questions
 from eval.sandbox import Sandbox
 from peerboard.local_evaluation import ProgressLine
@@ -168,6 +168,13 @@ def test_the_setting_for_programs_is_kept_to(
     assert call(*command, "--home", tmp_path).json["error"]["code"] == "SANDBOX_WEAK"
     assert call(*command, "--home", tmp_path, "--code-sandbox", "in-process").json["error"]["code"] == "NO_QUESTIONS"
     assert call(*command, "--home", nothing).json["error"]["code"] == "NO_QUESTIONS"
+
+
+def test_a_machine_without_a_place_for_locks(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_folder, "user_folders", lambda _name: iter(()))
+    done = call("eval", "tally-seed", *WORDS, "--samples", 1, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "NO_LOCKS")
+    assert "No lock files can be kept in any of /" in done.error
 
 
 def test_a_folder_of_data_that_is_not_there(tmp_path: Path, call: Callable[..., Any]) -> None:
