@@ -18,6 +18,7 @@ from nacl.signing import SigningKey
 
 from protocol import cbor
 from protocol.envelope import open_envelope, seal
+from protocol.fingerprint import encoded_size
 from protocol.messages import Commitment, Message, Result, Run, TaskResult
 from protocol.signing import PrivateKey
 
@@ -35,8 +36,8 @@ def main() -> None:
     for name, message, limit in (
         ("commitment to 25 tasks", _commitment(25), 0.6),
         ("result of 13 tasks of 5 questions", _result(13, 5), 0.3),
-        ("result of 4 tasks of 27 questions", _result(4, 27), 0.3),
-        ("result of 1 task of 120 questions", _result(1, 120), 0.3),
+        ("result of 8 tasks of 27 questions", _result(8, 27), 0.3),
+        ("result of 2 tasks of 120 questions", _result(2, 120), 0.3),
     ):
         size, bare, opened = _measure(message, rounds)
         met = met and bare / opened >= limit
@@ -102,7 +103,7 @@ def _task_result(task: int, questions: int, chance: random.Random) -> TaskResult
         total=sum(outcomes),
         margins=tuple(chance.randrange(8000) for _ in range(questions)),
         near_ties=bytes(-(-questions // 8)),
-        fingerprint=chance.randbytes(48 * questions),
+        fingerprint=chance.randbytes(encoded_size(questions)),
         transcript=_sha("transcript", task),
         tokens_in=chance.randrange(1000, 5000),
         tokens_out=chance.randrange(100, 1000),

@@ -1,6 +1,7 @@
 """What the fingerprint adds to an evaluation's processor time, with prompts that share their examples and that do not.
 
-    python benchmarks/fingerprint_cost.py [--model demo|large|trained] [--rounds N] [--questions N] [--only WORDS]
+    python benchmarks/fingerprint_cost.py [--model demo|large|trained] [--rounds N] [--questions N] [--values N]
+                                          [--only WORDS]
 
 Generations of 96 tokens behind 860 (GSM8K's shape with five examples), and five choices of a dozen tokens behind 212
 (TruthfulQA's). `shared`: all prompts but their ends are the same and read once, as in an evaluation; `own`: nothing is
@@ -28,14 +29,14 @@ Asked = Generation | Choices
 Make = Callable[[list[int] | None], list[Asked]]
 
 
-def shapes(own: Own, count: int) -> dict[str, tuple[Make, int]]:
+def shapes(own: Own, count: int, values: int) -> dict[str, tuple[Make, int]]:
     """By name how to make the questions, with tails of eligible tokens or without, and passes after the prompts."""
     model = own.base.model
     written = [model.tokens(prompt) for prompt in generation_prompts(model, count)]
     offered = [continuation_tokens(model, offer.prompt, list(offer.choices)) for offer in offers(model, count)]
 
     def tail(place: int, eligible: list[int] | None) -> Tail | None:
-        return None if eligible is None else Tail(fingerprint.tail(place.to_bytes(32, "big"), eligible))
+        return None if eligible is None else Tail(fingerprint.tail(place.to_bytes(32, "big"), eligible, values))
 
     def generations(prompts: Sequence[list[int]]) -> Make:
         return lambda eligible: [
@@ -79,12 +80,14 @@ def main() -> None:
     parser.add_argument("--model", choices=["demo", *MADE], default="demo")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--questions", type=int, default=8)
+    parser.add_argument("--values", type=int, help="a question, in place of what the rule says")
     parser.add_argument("--only", default="", help="shapes whose name has these words, such as shared, or choices")
     given = parser.parse_args()
     path = MADE[given.model]() if given.model in MADE else catalogue.MODELS / "tally-base.gguf"
     header = read_header(path)
     own = Own(path, threads_for(header.parameters, usable_cores()))
-    chosen = {name: shape for name, shape in shapes(own, given.questions).items() if given.only in name}
+    values = given.values or fingerprint.values_per_question(given.questions)
+    chosen = {name: shape for name, shape in shapes(own, given.questions, values).items() if given.only in name}
     for name, (make, steps) in chosen.items():
         found = ratios(own, make, steps, given.rounds, header.eligible)
         share, least, most = (100 * (of(found) - 1) for of in (statistics.median, min, max))

@@ -16,9 +16,9 @@ as the rule takes them (`protocol.fingerprint.agree`).
 
 `honest`: every two setups on every task. Attacks: the same file with a quantised cache, other quantisations, other
 checkpoints (of the trained model: its weights with noise), the base or half the strength of an adapter, values of
-another hour, of another question's prompt, of a prompt without its examples, and what a regression on all other hours
-predicts (a mean of the question's, of the token's and of the token before). Each is held against every honest setup.
-Where nothing was seen in n trials the 95 % bound is 3 / n.
+another hour, of another question's prompt (for all questions of a task, and for one), of a prompt without its examples,
+and what a regression on all other hours predicts (a mean of the question's, of the token's and of the token before).
+Each is held against every honest setup. Where nothing was seen in n trials the 95 % bound is 3 / n.
 """
 
 import argparse
@@ -51,11 +51,11 @@ from benchmarks.large_model import with_weights
 from benchmarks.tails_by_setup import Prompts, Setup, Work
 from eval.header import read_header
 from protocol import fingerprint
-from protocol.fingerprint import Vector
+from protocol.fingerprint import MOST_VALUES, Vector
 from protocol.parameters import MAIN
 
 Shape = tuple[int, int]
-TASK: Shape = (5, fingerprint.VALUES_PER_QUESTION)
+TASK: Shape = (5, MOST_VALUES)
 """Questions, and values of each that are compared."""
 REFERENCE = Setup("together")
 HONEST = (
@@ -121,10 +121,11 @@ def measured(
             exact = with_weights(subject.file, "F32", Path(folder) / f"{subject.file.stem}.F32.gguf")
             honest += [run(exact, replace(cheats, cache=setup.cache, flash=setup.flash)) for setup in EXACT]
 
-    def lines(what: str, both: Sequence[tuple[Hours, Hours]]) -> Iterator[Line]:
+    def lines(what: str, both: Sequence[tuple[Hours, Hours]], changed: Hours | None = None) -> Iterator[Line]:
         for shape in shapes:
             cut = partial(_tasks, shape=shape, drawn=drawn)
-            pairs = [pair for one, other in both for pair in zip(cut(one), cut(other), strict=True)]
+            tasks = [(_one_changed(cut(one), cut(changed)) if changed else cut(one), cut(other)) for one, other in both]
+            pairs = [pair for one, other in tasks for pair in zip(one, other, strict=True)]
             label = what if shape == TASK else f"{what}, {shape[0]} x {shape[1]}"
             yield _line(subject.name, label, tolerance, pairs)
 
@@ -137,7 +138,9 @@ def measured(
     for what, file, adapter in subject.instead:
         yield from against(what, run(file, cheats, adapter=adapter))
     yield from against("another hour's values", honest[0][1:] + honest[0][:1])
-    yield from against("another question's prompt", run(subject.file, cheats, prompts[1:] + prompts[:1]))
+    turned = run(subject.file, cheats, prompts[1:] + prompts[:1])
+    yield from against("another question's prompt", turned)
+    yield from lines("one question's prompt another", [(honest[0], own) for own in honest], turned)
     if cheats.shared:
         yield from against("without the examples", run(subject.file, cheats, without_examples(prompts)))
     yield from against("a regression on the other hours", _predicted(honest[0], tails))
@@ -148,7 +151,7 @@ def _tails(name: str, eligible: Sequence[int], hours: int, questions: int) -> li
         return hashlib.sha256(f"{name} {hour} {question}".encode()).digest()
 
     return [
-        [list(fingerprint.tail(seed(hour, question), eligible)) for question in range(questions)]
+        [list(fingerprint.tail(seed(hour, question), eligible, MOST_VALUES)) for question in range(questions)]
         for hour in range(hours)
     ]
 
@@ -184,6 +187,15 @@ def _tasks(hours: Hours, shape: Shape, drawn: int) -> list[Vector]:
         return [tuple(pool[at] for at in draws.choice(len(pool), questions, replace=False)) for _ in range(drawn)]
     rows = every if questions <= len(hours[0]) else (tuple(itertools.chain.from_iterable(every)),)
     return [row[start : start + questions] for row in rows for start in range(0, len(row) - questions + 1, questions)]
+
+
+def _one_changed(own: list[Vector], other: list[Vector]) -> list[Vector]:
+    """Tasks of which one question is the other's: the first of the first task, the second of the second, and so on."""
+    changed = []
+    for number, (ours, theirs) in enumerate(zip(own, other, strict=True)):
+        place = number % len(ours)
+        changed.append((*ours[:place], theirs[place], *ours[place + 1 :]))
+    return changed
 
 
 def _shape(words: str) -> Shape:

@@ -27,6 +27,7 @@ import psutil
 from protocol import cbor, epochs, ledger, pools, scores
 from protocol.definitions import Adapter, Benchmark, Dataset, HubFile, Model, TaskKind
 from protocol.envelope import Envelope
+from protocol.fingerprint import values_per_question
 from protocol.genesis import Genesis
 from protocol.messages import (
     KINDS,
@@ -110,7 +111,7 @@ class Writer:
         mine: dict[bytes, list[TaskResult]] = {}
         for task in plan.tasks.values():
             outcomes = tuple(1000 * self.random.randrange(2) for _ in task.questions)
-            values = self.fingerprint(16 * len(task.questions))
+            values = self.fingerprint(len(task.questions) * values_per_question(len(task.questions)))
             for account in task.ranking:
                 mine.setdefault(account, []).append(self.result(task, outcomes, values))
         drafts = []

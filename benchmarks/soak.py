@@ -55,6 +55,7 @@ from node.shards import envelopes_topic
 from peerboard.demo_network import DemoNetwork, write_demo_network
 from protocol.definitions import HubFile
 from protocol.envelope import Envelope, seal
+from protocol.fingerprint import values_per_question
 from protocol.genesis import Genesis, read_genesis
 from protocol.messages import Claim, ClaimedTask, Profile, Run, TaskResult
 from protocol.parameters import DEMO
@@ -123,7 +124,8 @@ class MadeUp:
         await trio.lowlevel.checkpoint()
 
     def _values(self, request: Request, question: int) -> bytes:
-        shared = (_number(request.beacon, request.model.id, question, place) for place in range(16))
+        places = range(values_per_question(len(request.task.questions)))
+        shared = (_number(request.beacon, request.model.id, question, place) for place in places)
         return b"".join((1000 + value % 4000 + self._device[0] % 3).to_bytes(3, "big") for value in shared)
 
 

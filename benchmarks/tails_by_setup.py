@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from eval.binding import C
 from eval.model import LoadedModel
 from protocol import fingerprint
-from protocol.fingerprint import TAIL_TOKENS
+from protocol.fingerprint import MOST_VALUES, Vector
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
 BATCH = 512
@@ -58,11 +58,12 @@ def answer() -> None:
     work = msgspec.json.decode(sys.stdin.buffer.read(), type=Work)
     with LoadedModel(Path(work.model)) as model:
         found = list(_values(model, work))
-    by_hour = [
-        fingerprint.decode(fingerprint.encode([question[hour] for question in found]))
-        for hour in range(len(work.tails))
-    ]
-    sys.stdout.buffer.write(msgspec.json.encode(by_hour))
+    sys.stdout.buffer.write(msgspec.json.encode([_rounded(found, hour) for hour in range(len(work.tails))]))
+
+
+def _rounded(found: list[list[list[float]]], hour: int) -> Vector:
+    """An hour's vector; of each question as many values as it was given, whatever size of task it is cut to later."""
+    return tuple(fingerprint.decode(fingerprint.encode([question[hour]]), 1)[0] for question in found)
 
 
 def beginnings(prompts: Prompts) -> list[tuple[list[int], Prompts]]:
@@ -120,7 +121,7 @@ def _group(
 def _context(model: LoadedModel, work: Work) -> Any:
     setup = work.setup
     parameters = C.llama_context_default_params()
-    longest = max(map(len, work.prompts)) + TAIL_TOKENS
+    longest = max(map(len, work.prompts)) + MOST_VALUES
     sequences = setup.together + setup.shared
     parameters.n_ctx = sequences * -(-longest // 256) * 256
     parameters.n_seq_max = sequences

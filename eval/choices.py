@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from eval.engine import Engine, Stream
 from eval.memory import Need
 from eval.model import LoadedModel
-from eval.tails import TAIL_CELLS, Tail
+from eval.tails import Tail
 
 
 def continuation_tokens(model: LoadedModel, prompt: str, choices: list[str]) -> tuple[list[int], list[list[int]]]:
@@ -44,8 +44,8 @@ class Choices:
         cells = len(self.prompt) - shared + sum(branches)
         longest = max(branches, default=0)
         if self.tail is not None:
-            cells += TAIL_CELLS
-            longest = max(longest, TAIL_CELLS)
+            cells += self.tail.cells
+            longest = max(longest, self.tail.cells)
         return Need(cells, 1 + len(branches) + (self.tail is not None), len(self.prompt) + longest)
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:

@@ -24,7 +24,7 @@ from eval.sandbox import Sandbox
 from eval.seat import ChildGone, Launcher, Seat, open_launcher
 from eval.seating import SeatRequest
 from protocol.failures import Failure
-from protocol.fingerprint import BYTES_PER_QUESTION
+from protocol.fingerprint import encoded_size
 from protocol.messages import Run
 from protocol.transcripts import Stop
 
@@ -338,7 +338,7 @@ def plausible(job: Job | Audit, event: Event) -> Event:
 def _is_outcome(job: Job, event: Outcome) -> bool:
     count = len(job.questions)
     sizes = {len(event.outcomes), len(event.margins), len(event.near_ties)}
-    asked = count * BYTES_PER_QUESTION if job.fingerprint is not None else 0
+    asked = encoded_size(count) if job.fingerprint is not None else 0
     numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.cpu_ms)
     return (
         event.mode == job.mode

@@ -21,7 +21,7 @@ from eval.modes import layout
 from eval.peft import check_base
 from eval.questions import Offered
 from eval.scorers import largest, lead
-from eval.tails import TAIL_CELLS, Tail
+from eval.tails import MOST_TAIL_CELLS, Tail
 from eval.transcripts import StopReason, Transcript
 from eval.unasked import Unasked
 from protocol import fingerprint
@@ -163,8 +163,11 @@ def choices_of(base: Base, questions: QuestionSet, index: int, tail: Tail | None
 
 
 def fits(base: Base, prompt: int, more: int) -> bool:
-    """Whether the context holds a prompt of so many tokens with so many after it, or a tail."""
-    return 0 < prompt <= base.header.of_architecture("context_length", 0) - max(more, TAIL_CELLS)
+    """Whether the context holds a prompt of so many tokens with so many after it, or the longest tail.
+
+    The longest, whatever the task: a question that fits into one task fits into all.
+    """
+    return 0 < prompt <= base.header.of_architecture("context_length", 0) - max(more, MOST_TAIL_CELLS)
 
 
 def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
@@ -180,7 +183,8 @@ def _tails(job: Job, base: Base, questions: QuestionSet) -> list[Tail | None]:
         fingerprint.question_seed(request.network, request.beacon, request.model, request.dataset, index)
         for index in job.questions
     )
-    return [Tail(fingerprint.tail(seed, eligible)) for seed in seeds]
+    values = fingerprint.values_per_question(len(job.questions))
+    return [Tail(fingerprint.tail(seed, eligible, values)) for seed in seeds]
 
 
 def _adapters(job: Job, base: Base) -> list[Scaled]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from eval.engine import Engine, Stream
 from eval.memory import Need
 from eval.model import LoadedModel
-from eval.tails import TAIL_CELLS, Tail
+from eval.tails import Tail
 from eval.transcripts import StopReason
 
 
@@ -38,7 +38,7 @@ class Generation:
         longest = len(self.prompt) + self._max_new
         if self.tail is None:
             return Need(cells, 1, longest)
-        return Need(cells + TAIL_CELLS, 2, max(longest, len(self.prompt) + TAIL_CELLS))
+        return Need(cells + self.tail.cells, 2, max(longest, len(self.prompt) + self.tail.cells))
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:
         """Decodes the rest of the prompt; the first token is chosen after it."""

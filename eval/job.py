@@ -77,7 +77,7 @@ class Outcome(Struct, frozen=True, tag="outcome"):
     """The answers to a job's questions, in the job's order.
 
     `outcomes` are 0 to 1000. `margins` are thousandths of a nat, at most `LARGEST_MARGIN`: the smallest lead of a
-    generated token over the second, or the best choice's over the second. `fingerprint` has 48 bytes a question, or is
+    generated token over the second, or the best choice's over the second. `fingerprint` is that of all together, or
     empty where none was asked for. `stops` has a byte a question, the number of a `protocol.transcripts.Stop`.
     `too_long` are the questions, by index, whose prompts do not fit into the model's context: they were not asked, and
     count as wrong. `hardware` is a coarse class and `configuration` says how the evaluator was set: both are published.

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.engine import Engine, Stream
-from protocol.fingerprint import TAIL_TOKENS
+from protocol.fingerprint import MOST_VALUES
 
-TAIL_CELLS = TAIL_TOKENS - 1  # the last id is only looked up
+MOST_TAIL_CELLS = MOST_VALUES
 
 
 class Tail:
-    """17 token ids behind a prompt. `values` holds the log-probabilities of ids 2 to 17 once they are known.
+    """Token ids behind a prompt. `values` holds the log-probabilities of all but the first once they are known.
 
     The tail has a sequence of its own that starts as a copy of the prompt's, so that the generation or the choices go
     on undisturbed, in the same batches, whatever kind of memory the model has.
@@ -21,6 +21,11 @@ class Tail:
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = ids
         self.values: tuple[float, ...] | None = None
+
+    @property
+    def cells(self) -> int:
+        """What it takes in a cache: the last id is only looked up."""
+        return len(self._ids) - 1
 
     def begin(self, engine: Engine, prompt_sequence: int, prompt_length: int) -> None:
         """Branches off from the prompt, of which `prompt_sequence` must hold all tokens and no more."""

@@ -2,7 +2,7 @@
 
 from eval.engine import Engine
 from eval.memory import Need
-from eval.tails import TAIL_CELLS, Tail
+from eval.tails import Tail
 
 
 class Unasked:
@@ -18,7 +18,7 @@ class Unasked:
 
     def need(self, shared: int) -> Need:
         """Cells for the tail alone."""
-        cells = TAIL_CELLS if self.tail else 0
+        cells = self.tail.cells if self.tail else 0
         return Need(cells, 1, cells)
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:

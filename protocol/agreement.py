@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from protocol.cliques import largest_cliques
 from protocol.distances import distances, values
-from protocol.fingerprint import BYTES_PER_QUESTION, BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, VALUES_PER_QUESTION
+from protocol.fingerprint import BYTES_PER_VALUE, SMALLEST_MEAN_SPREAD, single_limit, values_per_question
 
 Row = tuple[list[int], list[int], int]
 """For each fingerprint its distance from the reference; that of the question that is furthest apart; and how large the
@@ -20,13 +20,14 @@ reference's spread is at least."""
 
 
 class Agreement:
-    """Fingerprints (as they are encoded, all of the same length) in canonical order, by index."""
+    """Fingerprints of so many questions (as they are encoded) in canonical order, by index."""
 
-    def __init__(self, fingerprints: Sequence[bytes], tolerance: int) -> None:
+    def __init__(self, fingerprints: Sequence[bytes], questions: int, tolerance: int) -> None:
         self._fingerprints = fingerprints
         self._tolerance = tolerance
-        self._questions = len(fingerprints[0]) // BYTES_PER_QUESTION if fingerprints else 0
-        self._least = SMALLEST_MEAN_SPREAD * self._questions * VALUES_PER_QUESTION
+        self._questions = questions
+        self._least = SMALLEST_MEAN_SPREAD * questions * values_per_question(questions)
+        self._single = single_limit(questions, tolerance)
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
 
@@ -75,8 +76,8 @@ class Agreement:
         return self._questions > 0 and self._within(totals[second], worst[second], smaller)
 
     def _within(self, total: int, worst: int, smaller: int) -> bool:
-        allowed = self._tolerance * smaller
-        return smaller >= self._least and 1000 * total <= allowed and 2000 * self._questions * worst <= 3 * allowed
+        together = smaller >= self._least and 1000 * total <= self._tolerance * smaller
+        return together and 2000 * self._questions * worst <= self._single * smaller
 
     def _surely_agree(self, reference: int, group: Sequence[int]) -> bool:
         """All pairs of the group agree, as far as the distances from the reference can tell."""
@@ -112,7 +113,7 @@ class Agreement:
         if reference not in self._rows:
             fingerprint = self._fingerprints[reference]
             turned = fingerprint[BYTES_PER_VALUE:] + fingerprint[:BYTES_PER_VALUE]
-            totals, worst = distances(fingerprint, [*self._fingerprints, turned])
+            totals, worst = distances(fingerprint, [*self._fingerprints, turned], self._questions)
             worst.pop()
             self._rows[reference] = totals, worst, -(-totals.pop() // 2)
         return self._rows[reference]

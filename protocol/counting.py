@@ -22,7 +22,7 @@ from msgspec import Struct
 from protocol.agreement import Agreement
 from protocol.audits import Finding, is_well_formed
 from protocol.failures import Failure
-from protocol.fingerprint import BYTES_PER_QUESTION
+from protocol.fingerprint import encoded_size
 from protocol.lifecycle import Event
 from protocol.messages import SEEN_BYTES, TaskResult, questions_digest
 from protocol.tasks import Task
@@ -172,7 +172,7 @@ class _Shape(Struct, frozen=True, gc=False):
 def _shape(questions: tuple[int, ...]) -> _Shape:
     count = len(questions)
     digest = questions_digest(questions)
-    return _Shape(digest, count, count * BYTES_PER_QUESTION, bytes(-(-count // 8)), (1 << -count % 8) - 1)
+    return _Shape(digest, count, encoded_size(count), bytes(-(-count // 8)), (1 << -count % 8) - 1)
 
 
 def _fits(task: Task, shape: _Shape, result: TaskResult) -> bool:
@@ -258,7 +258,8 @@ def _answers(task: Task, witnessed: Papers, counted: tuple[bytes, ...]) -> tuple
         [result.outcomes or () for result in results.values()],
         [result.near_ties or b"" for result in results.values()],
     )
-    return answers, Agreement([result.fingerprint or b"" for result in results.values()], task.tolerance)
+    fingerprints = [result.fingerprint or b"" for result in results.values()]
+    return answers, Agreement(fingerprints, len(task.questions), task.tolerance)
 
 
 def _unanimous(answers: _Answers, fingerprints: Agreement) -> _Found | None:

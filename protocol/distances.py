@@ -8,15 +8,15 @@ itself; then the values that were blanked.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from protocol.fingerprint import BYTES_PER_QUESTION, BYTES_PER_VALUE, VALUES_PER_QUESTION
+from protocol.fingerprint import BYTES_PER_VALUE, values_per_question
 
 VALUE_BITS = 8 * BYTES_PER_VALUE
 LANE_BITS = 2 * VALUE_BITS
-"""Room for a value (24 bits), for the sum of a question's 16, and on top for one bit that guards the lane."""
-LANES_PER_QUESTION = VALUES_PER_QUESTION // 2
+"""Room for a value (24 bits), for the sum of a question's values, and on top for one bit that guards the lane."""
+VALUES_PER_LANE = LANE_BITS // VALUE_BITS  # a question has an even number of values
 
 
 class _Lanes:
@@ -42,13 +42,21 @@ class _Lanes:
 
 
 class _Layout:
-    """Where so many questions lie in an integer: with a lane for each value, and with one for every second value."""
+    """Where so many questions of so many values lie in an integer.
 
-    def __init__(self, questions: int) -> None:
-        self.narrow = _Lanes(VALUES_PER_QUESTION * questions, VALUE_BITS)
-        self.wide = _Lanes(LANES_PER_QUESTION * questions, LANE_BITS)
-        self.size = BYTES_PER_QUESTION * questions
-        self.sums = struct.Struct(">" + f"{BYTES_PER_QUESTION - 4}xI" * questions)
+    With a lane for each value (narrow), and with one for every second value (wide).
+    """
+
+    def __init__(self, questions: int, values: int) -> None:
+        self.lanes = values // VALUES_PER_LANE
+        self.narrow = _Lanes(values * questions, VALUE_BITS)
+        self.wide = _Lanes(self.lanes * questions, LANE_BITS)
+        self.size = BYTES_PER_VALUE * values * questions
+        self.last = struct.Struct(">" + f"{BYTES_PER_VALUE * values - 4}xI" * questions)
+
+    def sums(self, gaps: int) -> Iterator[int]:
+        """Of each question, from the gaps in its wide lanes."""
+        return iter(self.last.unpack(_added(gaps, self.lanes).to_bytes(self.size, "big")))
 
     def gaps(self, first: int, second: int) -> int:
         """In each wide lane the sum of two values' absolute differences."""
@@ -61,20 +69,27 @@ class _Layout:
         return (gaps & values) + (gaps >> VALUE_BITS & values)
 
 
-def distances(reference: bytes, fingerprints: Sequence[bytes]) -> tuple[list[int], list[int]]:
-    """From one fingerprint to each of several of its length (as they are encoded): in all, and the worst question's."""
-    each = len(reference) // BYTES_PER_QUESTION
-    if not each:
+def _added(gaps: int, lanes: int) -> int:
+    """In each lane the sum of so many: its own and those in front of it."""
+    if lanes == 1:
+        return gaps
+    half = lanes // 2
+    pairs = _added(gaps, half)
+    pairs += pairs >> half * LANE_BITS
+    return pairs + (gaps >> (lanes - 1) * LANE_BITS) if lanes % 2 else pairs
+
+
+def distances(reference: bytes, fingerprints: Sequence[bytes], questions: int) -> tuple[list[int], list[int]]:
+    """From the fingerprint of so many questions to each of several: in all, and the worst question's.
+
+    All are as they are encoded, and of the same length.
+    """
+    if not questions:
         return [0] * len(fingerprints), [0] * len(fingerprints)
-    layout = _layout(each * len(fingerprints))
+    layout = _layout(questions * len(fingerprints), values_per_question(questions))
     ours = int.from_bytes(reference * len(fingerprints), "big")
     gaps = layout.gaps(ours, int.from_bytes(b"".join(fingerprints), "big"))
-    added = 1
-    while added < LANES_PER_QUESTION:  # pairs, then pairs of pairs, until a question's last lane has the sum of all
-        gaps += gaps >> added * LANE_BITS
-        added *= 2
-    questions = iter(layout.sums.unpack(gaps.to_bytes(layout.size, "big")))
-    parts = list(zip(*[questions] * each, strict=True))
+    parts = list(zip(*[layout.sums(gaps)] * questions, strict=True))
     return list(map(sum, parts)), list(map(max, parts))
 
 

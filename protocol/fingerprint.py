@@ -1,9 +1,10 @@
 """The fingerprint: proof that this model read these questions in this hour.
 
-For each question 17 token ids, chosen by a hash of the hour's beacon, are appended to the evaluated prompt; the
-log-probabilities of ids 2 to 17 are the fingerprint, 48 bytes a question. Two honest runners agree within a tolerance
-relative to the vector's own spread; a replay, a sibling checkpoint or another quantisation does not. What it does not
-prove: that the outcomes were generated (audits are for that). Measured on CPU builds; see docs/fingerprint.md.
+For each question token ids, chosen by a hash of the hour's beacon, are appended to the evaluated prompt; the
+log-probabilities of all but the first are the fingerprint, three bytes each. How many there are depends on how many
+questions the task has (`values_per_question`). Two honest runners agree within a tolerance relative to the vector's own
+spread; a replay, a sibling checkpoint or another quantisation does not. What it does not prove: that the outcomes were
+generated (audits are for that). Measured on CPU builds; see docs/fingerprint.md.
 """
 
 import hashlib
@@ -12,17 +13,41 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 
-TAIL_TOKENS = 17
-VALUES_PER_QUESTION = TAIL_TOKENS - 1  # the first is known to anyone who kept one hidden state per question
+MANY_QUESTIONS = 20
+MOST_VALUES = 16
+VALUES_OF_MANY = 6
 BYTES_PER_VALUE = 3
-BYTES_PER_QUESTION = VALUES_PER_QUESTION * BYTES_PER_VALUE
 STEPS_PER_NAT = 256
 LARGEST_VALUE = (1 << 24) - 1
 SMALLEST_MEAN_SPREAD = 64  # a vector that varies less proves nothing
 TAG = b"peerboard/fingerprint/1\0"
 
 Vector = tuple[tuple[int, ...], ...]
-"""One tuple of `VALUES_PER_QUESTION` integers per question."""
+"""One tuple of integers per question, as many as `values_per_question` says."""
+
+
+def values_per_question(questions: int) -> int:
+    """How many values each question has in a task of so many: 16, from 20 questions on 6.
+
+    What tells models apart is the number of values in all, and what they cost is their number per question: 20 times 6
+    separate better than 5 times 16 do (docs/fingerprint.md). Tails are one stream, so that the shorter one is the
+    longer one's beginning.
+    """
+    return MOST_VALUES if questions < MANY_QUESTIONS else VALUES_OF_MANY
+
+
+def single_limit(questions: int, tolerance: int) -> int:
+    """How far a single one of so many questions may lie apart, in half per mille of the mean spread of one.
+
+    One and a half times the tolerance; where six values are all that a question has, four per mille more: roundings to
+    steps do not shrink with the tolerance, and even out less (docs/fingerprint.md).
+    """
+    return 3 * tolerance + (0 if questions < MANY_QUESTIONS else 8)
+
+
+def encoded_size(questions: int) -> int:
+    """Bytes of a task's fingerprint."""
+    return questions * values_per_question(questions) * BYTES_PER_VALUE
 
 
 def question_seed(network: bytes, beacon: bytes, model: bytes, dataset: bytes, question: int) -> bytes:
@@ -30,16 +55,16 @@ def question_seed(network: bytes, beacon: bytes, model: bytes, dataset: bytes, q
     return hashlib.sha256(TAG + network + beacon + model + dataset + struct.pack(">I", question)).digest()
 
 
-def tail(seed: bytes, eligible: Sequence[int]) -> tuple[int, ...]:
-    """17 token ids drawn from `eligible`: the ascending ids whose token type in the pinned file is NORMAL.
+def tail(seed: bytes, eligible: Sequence[int], values: int) -> tuple[int, ...]:
+    """One token id more than there are values, as the first is known to anyone who kept one hidden state per question.
 
-    Raises `ValueError` where no id is eligible.
+    `eligible`: the ascending ids whose token type in the pinned file is NORMAL. Raises `ValueError` for none.
     """
     if not eligible:
         raise ValueError("the model's file lists no token of type NORMAL")
     limit = (1 << 64) // len(eligible) * len(eligible)
     accepted = (number for number in _stream(seed) if number < limit)
-    return tuple(eligible[number % len(eligible)] for number in itertools.islice(accepted, TAIL_TOKENS))
+    return tuple(eligible[number % len(eligible)] for number in itertools.islice(accepted, values + 1))
 
 
 def _stream(seed: bytes) -> Iterator[int]:
@@ -48,25 +73,27 @@ def _stream(seed: bytes) -> Iterator[int]:
 
 
 def encode(log_probabilities: Sequence[Sequence[float]]) -> bytes:
-    """48 bytes a question from natural log-probabilities of tail ids 2 to 17.
+    """The fingerprint of a task from natural log-probabilities, by question, of all ids of its tail but the first.
 
-    Raises `ValueError` for a value that is not finite, or a question without exactly 16.
+    Raises `ValueError` for a value that is not finite, or a question with more or fewer than `values_per_question`.
     """
+    due = values_per_question(len(log_probabilities))
     values = bytearray()
     for question in log_probabilities:
-        if len(question) != VALUES_PER_QUESTION or not all(map(math.isfinite, question)):
-            raise ValueError("a fingerprint needs 16 finite log-probabilities a question")
+        if len(question) != due or not all(map(math.isfinite, question)):
+            raise ValueError(f"a fingerprint of {len(log_probabilities)} questions needs {due} finite values of each")
         for value in question:
-            values += min(LARGEST_VALUE, max(0, round(-STEPS_PER_NAT * value))).to_bytes(3, "big")
+            values += min(LARGEST_VALUE, max(0, round(-STEPS_PER_NAT * value))).to_bytes(BYTES_PER_VALUE, "big")
     return bytes(values)
 
 
-def decode(data: bytes) -> Vector:
-    """The vector of an encoded fingerprint. Raises `ValueError` where the length is no multiple of 48."""
-    if len(data) % BYTES_PER_QUESTION:
-        raise ValueError("a fingerprint has 48 bytes a question")
-    values = [int.from_bytes(data[i : i + 3], "big") for i in range(0, len(data), BYTES_PER_VALUE)]
-    return tuple(tuple(values[i : i + VALUES_PER_QUESTION]) for i in range(0, len(values), VALUES_PER_QUESTION))
+def decode(data: bytes, questions: int) -> Vector:
+    """The vector of a task's encoded fingerprint. Raises `ValueError` where the length is not `encoded_size`."""
+    if len(data) != encoded_size(questions):
+        raise ValueError(f"a fingerprint of {questions} questions has {encoded_size(questions)} bytes, not {len(data)}")
+    each = values_per_question(questions)
+    values = [int.from_bytes(data[i : i + BYTES_PER_VALUE], "big") for i in range(0, len(data), BYTES_PER_VALUE)]
+    return tuple(tuple(values[i : i + each]) for i in range(0, len(values), each))
 
 
 def spread(vector: Vector) -> int:
@@ -84,16 +111,17 @@ def distances(first: Vector, second: Vector) -> list[int]:
 def agree(first: Vector, second: Vector, tolerance: int) -> bool:
     """Whether two runners' vectors lie within `tolerance` per mille of the smaller spread.
 
-    The mean must lie within the tolerance and no single question beyond 1.5 times of it. Both vectors cover the same
+    The mean must lie within the tolerance, and no single question beyond `single_limit`. Both vectors cover the same
     questions. A vector without entropy agrees with nothing.
     """
     questions = len(first)
     if questions == 0 or len(second) != questions:
         return False
     smaller = min(spread(first), spread(second))
-    if smaller < SMALLEST_MEAN_SPREAD * questions * VALUES_PER_QUESTION:
+    if smaller < SMALLEST_MEAN_SPREAD * sum(map(len, first)):
         return False
     apart = distances(first, second)
     if 1000 * sum(apart) > tolerance * smaller:
         return False
-    return all(1000 * questions * 2 * distance <= 3 * tolerance * smaller for distance in apart)
+    limit = single_limit(questions, tolerance)
+    return all(2 * 1000 * questions * distance <= limit * smaller for distance in apart)

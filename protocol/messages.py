@@ -24,6 +24,7 @@ from protocol.definitions import (
     Small,
 )
 from protocol.failures import Failure
+from protocol.fingerprint import encoded_size
 from protocol.hashing import digest
 from protocol.parameters import Natural, ParameterName
 from protocol.transcripts import MAX_QUESTIONS
@@ -161,9 +162,10 @@ class TaskResult(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
     `questions` is the digest of the question indexes; `outcomes` per question, 0 to 1000, and `total` their sum;
     `margins` in thousandths of a nat; `near_ties` a bit per question, first question first, most significant bit first;
-    `fingerprint` 48 bytes a question; `transcript` the digest of the kept transcript (see `transcripts`); times in ms,
-    energy in mJ; `stops` a byte per question: the number of a `Stop`. `findings`, of an audit or appeal only: what was
-    found out about each examined account, in the order of the task's `examined` (see `audits`).
+    `fingerprint` 48 bytes a question, from 20 questions on 18; `transcript` the digest of the kept transcript (see
+    `transcripts`); times in ms, energy in mJ; `stops` a byte per question: the number of a `Stop`. `findings`, of an
+    audit or appeal only: what was found out about each examined account, in the order of the task's `examined` (see
+    `audits`).
     """
 
     task: Digest
@@ -173,7 +175,7 @@ class TaskResult(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     total: Small | None = None
     margins: Annotated[tuple[Small, ...], Meta(max_length=MAX_QUESTIONS)] | None = None
     near_ties: Annotated[bytes, Meta(max_length=MAX_QUESTIONS // 8)] | None = None
-    fingerprint: Annotated[bytes, Meta(max_length=48 * MAX_QUESTIONS)] | None = None
+    fingerprint: Annotated[bytes, Meta(max_length=encoded_size(MAX_QUESTIONS))] | None = None
     transcript: Digest | None = None
     tokens_in: Count | None = None
     tokens_out: Count | None = None

@@ -75,7 +75,8 @@ def outcome(mode: Mode, benchmark: str, threads: int, count: int, report: Callab
 def test_outcomes_are_those_of_one_lane(benchmark: str) -> None:
     one, two, many = (outcome(FAST, benchmark, threads, 7, lambda _: None) for threads in (1, 2, MOST_LANES + 3))
     for other in (two, many):
-        assert fingerprint.agree(fingerprint.decode(one.fingerprint), fingerprint.decode(other.fingerprint), 8)
+        first, second = (fingerprint.decode(each.fingerprint, 7) for each in (one, other))
+        assert fingerprint.agree(first, second, 8)
         for place in range(7):
             assert one.outcomes[place] == other.outcomes[place] or one.near_ties[place] or other.near_ties[place]
         assert other.configuration == one.configuration

@@ -10,7 +10,7 @@ from eval.evaluation import evaluate, open_base
 from eval.failing import EvaluationError
 from eval.job import LARGEST_MARGIN, FingerprintRequest, Job, Outcome
 from eval.model import LoadedModel
-from eval.tails import TAIL_CELLS
+from eval.tails import MOST_TAIL_CELLS
 from protocol import fingerprint
 from protocol.failures import Failure
 from tests.eval.tiny_models import write_llama
@@ -42,7 +42,7 @@ def room_for_half(questions: QuestionSet, folder: Path) -> tuple[Path, tuple[int
         for index in ASKED:
             prompt = len(model.tokens(questions.prompt(index)))
             longest = max((len(text.encode()) for text in questions.continuations(index)), default=0)
-            most[index] = prompt + max(questions.entry.definition.max_new_tokens, longest, TAIL_CELLS)
+            most[index] = prompt + max(questions.entry.definition.max_new_tokens, longest, MOST_TAIL_CELLS)
     room = sorted(most.values())[len(most) // 2]
     path = write_llama(folder / "narrow.gguf", context_length=room)
     return path, tuple(index for index in ASKED if most[index] > room)
@@ -57,8 +57,7 @@ def test_only_the_questions_that_do_not_fit_fail(benchmark: str, tmp_path: Path)
     found = ask(narrow, questions)
     assert set(found.too_long) <= set(too_long)
     assert found.too_long
-    size = fingerprint.BYTES_PER_QUESTION
-    assert len(found.fingerprint) == size * len(ASKED)
+    assert len(found.fingerprint) == fingerprint.encoded_size(len(ASKED))
     roomy = ask(tmp_path / "roomy.gguf", questions)
     assert roomy.too_long == ()
     for place, (index, transcript) in enumerate(zip(ASKED, found.transcripts, strict=True)):
@@ -75,7 +74,7 @@ def test_fingerprints_agree_with_tails_that_stand_alone(tmp_path: Path) -> None:
     questions = find("tally-words").load(None)
     narrow, _ = room_for_half(questions, tmp_path)
     forwards, backwards = ask(narrow, questions), ask(narrow, questions, ASKED[::-1])
-    one, two = (fingerprint.decode(outcome.fingerprint) for outcome in (forwards, backwards))
+    one, two = (fingerprint.decode(outcome.fingerprint, len(ASKED)) for outcome in (forwards, backwards))
     assert fingerprint.agree(one, two[::-1], 8)
     assert all(len(set(values)) > 8 for values in one)
 

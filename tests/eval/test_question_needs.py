@@ -9,10 +9,11 @@ from eval.choices import Choices, continuation_tokens
 from eval.generation import Generation
 from eval.memory import Need
 from eval.model import LoadedModel
-from eval.tails import TAIL_CELLS, Tail
+from eval.tails import Tail
 from eval.transcripts import StopReason
 
 START, END = 1, 2
+TAIL_CELLS = 16
 
 
 @pytest.fixture(scope="module")

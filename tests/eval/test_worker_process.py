@@ -70,7 +70,7 @@ async def test_jobs_have_outcomes_and_share_one_child(tiny: Path, adapter: Path,
         assert seen[-1].done == seen[-1].total == 5
         assert len(words.outcomes) == len(words.margins) == len(words.near_ties) == 5
         assert set(words.outcomes) <= {0, 1000}
-        assert len(words.fingerprint) == 5 * fingerprint.BYTES_PER_QUESTION
+        assert len(words.fingerprint) == fingerprint.encoded_size(5)
         assert words.tokens_in > words.tokens_out > 0
         run, used = run_of(words), card()
         assert (run.engine, run.hardware, run.mode) == ("llama-cpp-python 0.3.36", hardware(used), "fast")
@@ -98,7 +98,7 @@ async def test_a_fingerprint_belongs_to_its_beacon() -> None:
         wanted = job(BASE, "tally-choice", fingerprint=request("tally-choice"))
         first = await outcome(worker, wanted)
         other = await outcome(worker, msgspec.structs.replace(wanted, fingerprint=request("tally-choice", b"c" * 32)))
-        one, two = (fingerprint.decode(answer.fingerprint) for answer in (first, other))
+        one, two = (fingerprint.decode(answer.fingerprint, 5) for answer in (first, other))
         assert first.outcomes == other.outcomes
         assert not fingerprint.agree(one, two, 8)
 

@@ -110,21 +110,21 @@ export const answers = {
   })),
   quorum: of(({ available, wanted, quorum }) => quorumOf(available, wanted, quorum)),
 
-  tail: of(({ network, beacon, model, dataset, question, eligible }) => {
+  tail: of(({ network, beacon, model, dataset, question, questions, eligible }) => {
     const seed = fingerprint.fingerprintSeed(...all([network, beacon, model, dataset]), question)
-    return { seed, tail: fingerprint.tailOf(seed, eligible) }
+    return { seed, tail: fingerprint.tailOf(seed, eligible, questions) }
   }),
   encoding: of(({ log_probabilities: values }) => fingerprint.encodeFingerprint(values.map((line) => line.map(readFloat)))),
-  agreement: of(({ first, second, tolerance }) => {
+  agreement: of(({ first, second, questions, tolerance }) => {
     const [one, other] = [first, second].map((hex) => fingerprint.valuesOf(bytes(hex)))
     return {
       spreads: [one, other].map(fingerprint.spread),
-      distances: fingerprint.distances(one, other),
-      agree: fingerprint.agree(one, other, tolerance)
+      distances: fingerprint.distances(one, other, questions),
+      agree: fingerprint.agree(one, other, questions, tolerance)
     }
   }),
-  'largest-agreeing': of(({ fingerprints, tolerance }) => {
-    return fingerprint.largestAgreeing(fingerprints.map((hex) => fingerprint.valuesOf(bytes(hex))), tolerance)
+  'largest-agreeing': of(({ fingerprints, questions, tolerance }) => {
+    return fingerprint.largestAgreeing(fingerprints.map((hex) => fingerprint.valuesOf(bytes(hex))), questions, tolerance)
   }),
 
   transition: of(({ state, event }) => transitions.get(state)?.get(event) ?? null),

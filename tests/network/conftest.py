@@ -28,6 +28,7 @@ from node.pauses import USER, Pauses
 from node.scheduler import Scheduler
 from protocol import cbor, epochs
 from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
+from protocol.fingerprint import values_per_question
 from protocol.genesis import Genesis
 from protocol.messages import Profile, Run, TaskResult
 from protocol.parameters import DEMO
@@ -148,7 +149,7 @@ class FixedEvaluator:
 
     def _values(self, request: Request, question: int) -> bytes:
         values = b""
-        for place in range(16):
+        for place in range(values_per_question(len(request.task.questions))):
             shared = sha(request.model.id, request.beacon, question, place)
             own = sha(self._device, shared)
             values += (1000 + int.from_bytes(shared[:2], "big") % 4000 + own[0] % 3).to_bytes(3, "big")

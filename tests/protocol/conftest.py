@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from protocol import epochs, ledger
 from protocol.definitions import Benchmark, Dataset, HubFile, Model, TaskKind
 from protocol.envelope import Envelope, seal
+from protocol.fingerprint import values_per_question
 from protocol.genesis import Genesis
 from protocol.messages import (
     Attestation,
@@ -123,7 +124,7 @@ class World:
         outcomes = tuple(1000 if int.from_bytes(sha(q)[:2], "big") % 1000 < skill else 0 for q in task.questions)
         values = bytearray()
         for question in task.questions:
-            for place in range(16):
+            for place in range(values_per_question(len(task.questions))):
                 values += (1000 + int.from_bytes(sha(camp, task.id, question, place)[:2], "big") % 4000).to_bytes(
                     3, "big"
                 )

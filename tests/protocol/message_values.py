@@ -93,7 +93,7 @@ def changed(draw: st.DrawFn, tree: Any) -> Any:
         case int():
             ways += [st.sampled_from(NUMBERS), st.integers(-2, 300)]
         case bytes():
-            ways += [st.sampled_from([tree + b"x", tree[:-1], bytes(17), bytes(126), bytes(48_001)])]
+            ways += [st.sampled_from([tree + b"x", tree[:-1], bytes(17), bytes(126), bytes(18_001)])]
         case str():
             more = ["!", "\n", " ", "é", "A", "a" * 97, "/"]
             ways += [st.sampled_from([tree + end for end in more] + [end + tree for end in more] + [tree[1:]])]

@@ -85,7 +85,8 @@ def plain_verdict(task: Task, statements: list[tuple[bytes, Envelope, bytes]]) -
     if len(counted) < task.quorum:
         return set(counted), set(), False
     evaluated = [account for account in counted if valid[account][0].failure is None]
-    vectors = {account: fingerprint.decode(valid[account][0].fingerprint or b"") for account in evaluated}
+    count = len(task.questions)
+    vectors = {account: fingerprint.decode(valid[account][0].fingerprint or b"", count) for account in evaluated}
     cliques = [
         group
         for size in range(1, len(evaluated) + 1)

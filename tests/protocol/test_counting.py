@@ -17,7 +17,7 @@ from protocol.lifecycle import Event
 from protocol.messages import TaskResult
 from protocol.tasks import Purpose, Subject, Task
 
-QUESTIONS = 20
+QUESTIONS, VALUES = 20, 6
 DISPERSION = 500
 RANKS = 7  # five assigned, two spares
 TASK = Task(
@@ -42,10 +42,10 @@ def sha(*parts: object) -> bytes:
 
 
 def fingerprint(salt: str, jitter: int = 0) -> bytes:
-    """48 bytes a question that depend on `salt`; `jitter` moves each value by at most that much."""
+    """Six values a question that depend on `salt`; `jitter` moves each by at most that much."""
     values = bytearray()
     for question in range(QUESTIONS):
-        for place in range(16):
+        for place in range(VALUES):
             seed = sha(salt, question, place)
             values += (1000 + int.from_bytes(seed[:2], "big") % 4000 + (seed[5] * jitter) % (jitter + 1)).to_bytes(
                 3, "big"
@@ -178,7 +178,8 @@ def test_inconsistent_results_are_not_valid() -> None:
         "a wrong sum": lambda r: replace(r, total=sum(TRUTH) + 1),
         "an outcome missing": lambda r: replace(r, outcomes=TRUTH[:-1], total=sum(TRUTH[:-1])),
         "a margin missing": lambda r: replace(r, margins=(500,) * (QUESTIONS - 1)),
-        "a short fingerprint": lambda r: replace(r, fingerprint=fingerprint("model")[:-48]),
+        "sixteen values a question": lambda r: replace(r, fingerprint=bytes(16 * 3 * QUESTIONS)),
+        "a short fingerprint": lambda r: replace(r, fingerprint=fingerprint("model")[:-3]),
         "near ties beyond the questions": lambda r: replace(r, near_ties=b"\x00\x00\x01"),
         "no transcript": lambda r: replace(r, transcript=None),
         "a failure with outcomes": lambda r: replace(r, failure=Failure.NOT_FINITE),
@@ -232,7 +233,7 @@ def test_a_mismatch_on_a_near_tie_is_nobodys_fault() -> None:
 
 
 def test_a_constant_model_proves_nothing() -> None:
-    constant = {f"r{rank}": replace(honest(rank), fingerprint=bytes(48 * QUESTIONS)) for rank in range(5)}
+    constant = {f"r{rank}": replace(honest(rank), fingerprint=bytes(3 * VALUES * QUESTIONS)) for rank in range(5)}
     assert verdict(network(range(5), **constant)).event is Event.CLOSED_SPLIT
 
 

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocol.failures import Failure
+from protocol.fingerprint import values_per_question
 from protocol.tasks import _below
 from tests.vectors import assignment, consensus, fingerprints, plain, scoring
 from tests.vectors.files import sha
@@ -108,49 +109,55 @@ def test_numbers_that_would_favour_some_questions_are_passed_over() -> None:
 
 
 def near(places: dict[int, int], questions: int) -> str:
-    """A fingerprint of which some values are moved: 8 low ones and 8 high ones a question, 2000 apart."""
-    values = [(1000 if place % 2 else 3000) + places.get(place, 0) for place in range(16 * questions)]
+    """A fingerprint of which some values are moved: as many low ones as high ones a question, 2000 apart."""
+    count = values_per_question(questions) * questions
+    values = [(1000 if place % 2 else 3000) + places.get(place, 0) for place in range(count)]
     return b"".join(value.to_bytes(3, "big") for value in values).hex()
 
 
 @pytest.mark.parametrize(
     ("questions", "gap", "agree"),
-    [(1, 128, True), (1, 129, False), (4, 192, True), (4, 193, False)],
+    [(1, 128, True), (1, 129, False), (4, 192, True), (4, 193, False), (20, 96, True), (20, 97, False)],
 )
 def test_the_tolerance_is_exact(questions: int, gap: int, agree: bool) -> None:
-    """Eight per mille of a spread of 16,000 a question; and one question has one and a half times its share."""
-    asked = {"first": near({}, questions), "second": near({0: gap}, questions), "tolerance": 8}
+    """Eight per mille of a spread of 16,000 a question (6,000 of 20); and one question has more than its share."""
+    both = {"first": near({}, questions), "second": near({0: gap}, questions)}
+    asked = {**both, "questions": questions, "tolerance": 8}
     assert fingerprints.COMPUTES["agreement"](asked)["agree"] == agree
     same("agreement", asked, fingerprints.COMPUTES)
     for pair in ([near({}, questions), near({0: gap}, questions)], [near({0: gap}, questions), near({}, questions)]):
-        largest = fingerprints.COMPUTES["largest-agreeing"]({"fingerprints": pair, "tolerance": 8})
+        several = {"fingerprints": pair, "questions": questions, "tolerance": 8}
+        largest = fingerprints.COMPUTES["largest-agreeing"](several)
         assert largest == ([0, 1] if agree else [0])
 
 
-@pytest.mark.parametrize(("spread", "agree"), [(1024, True), (1023, False)])
-def test_entropy_is_exact(spread: int, agree: bool) -> None:
-    """A mean of 64 from the median, of sixteen values."""
-    values = [0] * 8 + [128] * 7 + [128 - (1024 - spread)]
-    values[15], values[8] = values[8], values[15]
+@pytest.mark.parametrize("questions", [1, 20])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_entropy_is_exact(questions: int, missing: int) -> None:
+    """A mean of 64 from the median, of sixteen values, or of 120."""
+    count = questions * values_per_question(questions)
+    values = [missing] + [0] * (count // 2 - 1) + [128] * (count // 2)
     text = b"".join(value.to_bytes(3, "big") for value in values).hex()
-    asked = {"first": text, "second": text, "tolerance": 8}
+    asked = {"first": text, "second": text, "questions": questions, "tolerance": 8}
     found = fingerprints.COMPUTES["agreement"](asked)
-    assert (found["spreads"], found["agree"]) == ([spread if agree else 1023] * 2, agree)
+    assert (found["spreads"], found["agree"]) == ([64 * count - missing] * 2, not missing)
     same("agreement", asked, fingerprints.COMPUTES)
-    assert fingerprints.COMPUTES["largest-agreeing"]({"fingerprints": [text], "tolerance": 8}) == ([0] if agree else [])
+    alone = {"fingerprints": [text], "questions": questions, "tolerance": 8}
+    assert fingerprints.COMPUTES["largest-agreeing"](alone) == ([] if missing else [0])
 
 
-MOVES = [0, 0, 30, 60, 62, 63, 64, 65, 66, 68, 95, 97, 126, 128, 130, 190, 194, 255, 257, 300, 2000]
+MOVES = [0, 0, 30, 60, 62, 63, 64, 65, 66, 68, 95, 96, 97, 126, 128, 130, 190, 194, 255, 257, 300, 2000]
 
 
 @given(
-    st.integers(1, 3),
+    st.sampled_from([1, 2, 3, 20]),
     st.lists(st.tuples(st.integers(0, 40), st.sampled_from(MOVES)), min_size=1, max_size=6),
 )
 def test_largest_sets_at_the_tolerance(questions: int, moved: list[tuple[int, int]]) -> None:
     """Distances add up, since each is moved in a place of its own or in one that it shares."""
-    found = [near({place % (16 * questions): move}, questions) for place, move in moved]
-    same("largest-agreeing", {"fingerprints": found, "tolerance": 8}, fingerprints.COMPUTES)
+    count = values_per_question(questions) * questions
+    found = [near({place % count: move}, questions) for place, move in moved]
+    same("largest-agreeing", {"fingerprints": found, "questions": questions, "tolerance": 8}, fingerprints.COMPUTES)
 
 
 @st.composite
@@ -191,6 +198,7 @@ def _said(random: Random, count: int, truth: list[int]) -> dict[str, Any]:
     if random.random() < 0.1:
         beyond = -(-count // 8)
         wrong: list[dict[str, Any]] = [{"total": 7}, {"near_ties": "ff" * beyond}, {"near_ties": "00" * (beyond + 1)}]
+        wrong.append({"fingerprint": said["fingerprint"][:-6]})
         said |= random.choice(wrong)
     return said
 

@@ -242,6 +242,7 @@ def _of_states() -> Named:
     yield "DONE: spares earn and do not count", Situation().says(*range(7))
     yield "DONE: three assigned of three", Situation(ranks=3, assigned=3).says(0, 1, 2)
     yield "DONE: K = 5 of nine", Situation(ranks=9, quorum=5, assigned=9).says(*range(9))
+    yield "DONE: twenty questions", Situation(questions=20).says(0, 1, 2, 3).says(4, fingerprint=made(20, moved=(9,)))
     yield "EXPIRED: spares do not stand in", Situation().says(0, 1, 5, 6)
     yield "FAILED: the model's failure", Situation().says(0, 1, 2, failure=int(Failure.MODEL_REFUSED))
     yield "FAILED: against a minority", Situation().says(0, 1, 2, failure=int(Failure.FILE_MISSING)).says(3, 4)
@@ -279,6 +280,10 @@ def _of_rule_one() -> Named:
         ("a fingerprint of two questions", {"fingerprint": made(2)}),
     ):
         yield f"rule 1: {name}", Situation().says(0, 1, 2).says(3, **change)
+    six, sixteen = made(20)[: 2 * 3 * 18], 2 * made(10)
+    yield "rule 1: six values a question where 16 are due", Situation().says(0, 1, 2).says(3, fingerprint=six)
+    twenty = Situation(questions=20).says(0, 1, 2).says(3, fingerprint=sixteen)
+    yield "rule 1: 16 values a question where six are due", twenty
 
 
 def _of_rule_two() -> Named:

@@ -11,7 +11,8 @@ from tests.vectors.files import Case, Compute, Input, sha, unhex
 def _tail(given: Input) -> Any:
     names = unhex(given[key] for key in ("network", "beacon", "model", "dataset"))
     seed = fingerprint.question_seed(names[0], names[1], names[2], names[3], given["question"])
-    return {"seed": seed.hex(), "tail": list(fingerprint.tail(seed, given["eligible"]))}
+    values = fingerprint.values_per_question(given["questions"])
+    return {"seed": seed.hex(), "tail": list(fingerprint.tail(seed, given["eligible"], values))}
 
 
 def _encode(given: Input) -> Any:
@@ -22,7 +23,8 @@ def _encode(given: Input) -> Any:
 
 
 def _agree(given: Input) -> Any:
-    first, second = (fingerprint.decode(data) for data in unhex((given["first"], given["second"])))
+    both = unhex((given["first"], given["second"]))
+    first, second = (fingerprint.decode(data, given["questions"]) for data in both)
     return {
         "spreads": [fingerprint.spread(first), fingerprint.spread(second)],
         "distances": fingerprint.distances(first, second),
@@ -32,19 +34,20 @@ def _agree(given: Input) -> Any:
 
 def _largest(given: Input) -> Any:
     found = list(unhex(given["fingerprints"]))
-    return list(Agreement(found, given["tolerance"]).largest(len(found)))
+    return list(Agreement(found, given["questions"], given["tolerance"]).largest(len(found)))
 
 
 COMPUTES: dict[str, Compute] = {"tail": _tail, "encoding": _encode, "agreement": _agree, "largest-agreeing": _largest}
 
 
 def made(questions: int, name: str = "model", moved: tuple[int, ...] = ()) -> str:
-    """A fingerprint in hex; the value of question q at place q mod 16 is higher by `moved[q]`."""
+    """A fingerprint in hex; of question q the value at place q, counted round and round, is higher by `moved[q]`."""
     values = bytearray()
+    each = fingerprint.values_per_question(questions)
     for question in range(questions):
-        for place in range(16):
+        for place in range(each):
             value = 1000 + int.from_bytes(sha(name, question, place)[:2], "big") % 4000
-            if place == question % 16 and question < len(moved):
+            if place == question % each and question < len(moved):
                 value += moved[question]
             values += value.to_bytes(3, "big")
     return values.hex()
@@ -59,8 +62,12 @@ def cases() -> Iterator[Case]:
         ("a hundred tokens", list(range(3, 103))),
     ):
         for question in (0, 1318):
-            yield f"{name}, question {question}", "tail", {**names, "question": question, "eligible": eligible}
-    yield "another beacon", "tail", {**names, "beacon": sha("other").hex(), "question": 0, "eligible": [3, 5, 259]}
+            asked = {"question": question, "questions": 5, "eligible": eligible}
+            yield f"{name}, question {question}", "tail", {**names, **asked}
+    three = {"question": 0, "questions": 5, "eligible": [3, 5, 259]}
+    yield "another beacon", "tail", {**names, "beacon": sha("other").hex(), **three}
+    for questions in (19, 20, 100):
+        yield f"of {questions} questions", "tail", {**names, **three, "questions": questions}
     plain = ["-1.0"] * 16
     for name, values in (
         ("nats", [f"{-n / 4}" for n in range(16)]),
@@ -72,31 +79,48 @@ def cases() -> Iterator[Case]:
     ):
         yield name, "encoding", {"log_probabilities": [values]}
     yield "two questions", "encoding", {"log_probabilities": [plain, plain]}
-    yield from _of_agreement()
-
-
-def _of_agreement() -> Iterator[Case]:
-    first = made(2)
-    spread = fingerprint.spread(fingerprint.decode(bytes.fromhex(first)))
-    limit = 8 * spread // 1000  # one value moved does not change the spread by more than it moves
-    given = {"first": first, "second": first, "tolerance": 8}
-    yield "the same", "agreement", given
-    for name, moved in (
-        ("at half the tolerance in each question", (limit // 4, limit // 4)),
-        ("near the tolerance in each question", (limit // 2 - 2, limit // 2 - 2)),
-        ("beyond the tolerance", (limit, limit)),
-        ("one question beyond 1.5 times the tolerance", (limit * 9 // 10, 0)),
-        ("one question within 1.5 times the tolerance", (limit * 7 // 10, 0)),
-    ):
-        yield name, "agreement", {**given, "second": made(2, moved=moved)}
-    yield "another model", "agreement", {**given, "second": made(2, "other"), "tolerance": 55}
-    yield "at tolerance 1000", "agreement", {**given, "second": made(2, "other"), "tolerance": 1000}
+    for questions, each in ((19, 6), (19, 16), (20, 6), (20, 16)):
+        name = f"{questions} questions of {each} values"
+        yield name, "encoding", {"log_probabilities": [["-1"] * each] * questions}
+    yield from _of_agreement(2)
+    yield from _of_sets()
+    yield from _of_agreement(20)
     flat = (b"\x00\x10\x00" * 32).hex()
-    yield "no entropy", "agreement", {**given, "first": flat, "second": flat}
+    yield "no entropy", "agreement", {"first": flat, "second": flat, "questions": 2, "tolerance": 8}
     little = ((b"\x00\x10\x00" * 8 + b"\x00\x10\x80" * 8) * 2).hex()
-    yield "just enough entropy", "agreement", {**given, "first": little, "second": little}
+    yield "just enough entropy", "agreement", {"first": little, "second": little, "questions": 2, "tolerance": 8}
+
+
+def _of_agreement(questions: int) -> Iterator[Case]:
+    """Around the tolerance of so many questions."""
+    first = made(questions)
+    spread = fingerprint.spread(fingerprint.decode(bytes.fromhex(first), questions))
+    limit = 8 * spread // 1000  # one value moved does not change the spread by more than it moves
+    single = fingerprint.single_limit(questions, 8) * spread // (2000 * questions)
+    given = {"first": first, "second": first, "questions": questions, "tolerance": 8}
+    of = "" if questions == 2 else f", {questions} questions"
+    yield f"the same{of}", "agreement", given
+    for name, moved in (
+        ("at half the tolerance in each question", (limit // 2 // questions,) * questions),
+        ("near the tolerance in each question", (limit // questions - 2,) * questions),
+        ("beyond the tolerance", (limit * 2 // questions,) * questions),
+        ("one question beyond its own limit", (single * 6 // 5,)),
+        ("one question within its own limit", (single * 14 // 15,)),
+    ):
+        yield name + of, "agreement", {**given, "second": made(questions, moved=moved)}
+    if questions == 2:
+        yield "another model", "agreement", {**given, "second": made(2, "other"), "tolerance": 55}
+        yield "at tolerance 1000", "agreement", {**given, "second": made(2, "other"), "tolerance": 1000}
+    step = limit // questions
+    chain = [made(questions, moved=(step * n,) * questions) for n in range(3)]
+    name = f"neighbours agree, the ends do not{of}"
+    yield name, "largest-agreeing", {"fingerprints": chain, "questions": questions, "tolerance": 9}
+
+
+def _of_sets() -> Iterator[Case]:
     close = [made(2, moved=(step, 0)) for step in range(3)]
     other = [made(2, "other"), made(2, "third")]
+    flat = (b"\x00\x10\x00" * 32).hex()
     for name, several in (
         ("all", close),
         ("three of five", [other[0], close[0], close[1], other[1], close[2]]),
@@ -106,7 +130,4 @@ def _of_agreement() -> Iterator[Case]:
         ("one without entropy", [flat]),
         ("none", []),
     ):
-        yield name, "largest-agreeing", {"fingerprints": several, "tolerance": 8}
-    step = limit * 5 // 10
-    chain = [made(2, moved=(step * n, step * n)) for n in range(3)]
-    yield "neighbours agree, the ends do not", "largest-agreeing", {"fingerprints": chain, "tolerance": 9}
+        yield name, "largest-agreeing", {"fingerprints": several, "questions": 2, "tolerance": 8}

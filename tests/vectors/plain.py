@@ -15,7 +15,7 @@ from typing import Any
 import cbor2
 
 from tests.vectors.plain_assignment import depths, due_subjects, pools
-from tests.vectors.plain_counting import agree, largest, spread, values, verdict
+from tests.vectors.plain_counting import agree, largest, spread, values, values_each, verdict
 
 Given = dict[str, Any]
 
@@ -126,7 +126,8 @@ def tail(given: Given) -> Any:
     seed = sha256(b"peerboard/fingerprint/1\0", *names, given["question"].to_bytes(4, "big"))
     size = len(given["eligible"])
     stream = (number for number in numbers(seed) if number < 2**64 // size * size)
-    return {"seed": seed.hex(), "tail": [given["eligible"][next(stream) % size] for _ in range(17)]}
+    length = 1 + values_each(given["questions"])
+    return {"seed": seed.hex(), "tail": [given["eligible"][next(stream) % size] for _ in range(length)]}
 
 
 def ranking(given: Given) -> Any:
@@ -159,16 +160,18 @@ def agreement(given: Given) -> Any:
     """Section 11."""
     first, second = (values(data) for data in unhex(given, "first", "second"))
     gaps = [abs(a - b) for a, b in zip(first, second, strict=True)]
+    each = values_each(given["questions"])
     return {
         "spreads": [spread(first), spread(second)],
-        "distances": [sum(gaps[at : at + 16]) for at in range(0, len(gaps), 16)],
-        "agree": agree(first, second, given["tolerance"]),
+        "distances": [sum(gaps[at : at + each]) for at in range(0, len(gaps), each)],
+        "agree": agree(first, second, given["questions"], given["tolerance"]),
     }
 
 
 def largest_agreeing(given: Given) -> Any:
     """Section 11."""
-    return largest([values(bytes.fromhex(text)) for text in given["fingerprints"]], given["tolerance"])
+    found = [values(bytes.fromhex(text)) for text in given["fingerprints"]]
+    return largest(found, given["questions"], given["tolerance"])
 
 
 def estimate(given: Given) -> Any:

@@ -2,12 +2,18 @@
 
 import hashlib
 from collections.abc import Iterable
+from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
 import cbor2
 
 Vector = list[int]
+
+
+def values_each(questions: int) -> int:
+    """How many values a question has, by how many there are."""
+    return 6 if questions >= 20 else 16
 
 
 def values(fingerprint: bytes) -> Vector:
@@ -28,23 +34,23 @@ def distance(first: Vector, second: Vector) -> int:
     return sum(abs(a - b) for a, b in zip(first, second, strict=True))
 
 
-def agree(first: Vector, second: Vector, tolerance: int) -> bool:
+def agree(first: Vector, second: Vector, questions: int, tolerance: int) -> bool:
     """Section 11."""
-    questions = len(first) // 16
     smaller = min(spread(first), spread(second))
     if not questions or smaller < 64 * len(first) or 1000 * distance(first, second) > tolerance * smaller:
         return False
-    parts = [slice(at, at + 16) for at in range(0, len(first), 16)]
-    return all(2000 * questions * distance(first[at], second[at]) <= 3 * tolerance * smaller for at in parts)
+    each, single = values_each(questions), Fraction(3, 2) * tolerance + (4 if questions >= 20 else 0)
+    parts = [slice(at, at + each) for at in range(0, len(first), each)]
+    return all(1000 * questions * distance(first[at], second[at]) <= single * smaller for at in parts)
 
 
-def largest(vectors: list[Vector], tolerance: int) -> list[int]:
+def largest(vectors: list[Vector], questions: int, tolerance: int) -> list[int]:
     """The largest set that agrees pairwise: least sum of distances, then the first in order of its places."""
     for size in range(len(vectors), 0, -1):
         found = [
             group
             for group in combinations(range(len(vectors)), size)
-            if all(agree(vectors[a], vectors[b], tolerance) for a in group for b in group)
+            if all(agree(vectors[a], vectors[b], questions, tolerance) for a in group for b in group)
         ]
         if found:
             return list(min(found, key=lambda group: (_total(vectors, group), group)))
@@ -89,7 +95,7 @@ class _Counting:
             and sum(result["outcomes"]) == result["total"]
             and len(ties) == (count + 7) // 8
             and "1" not in bits[count:]
-            and len(result["fingerprint"]) == 2 * 48 * count
+            and len(result["fingerprint"]) == 2 * 3 * values_each(count) * count
         )
 
     def witnessed(self, rank: int) -> bool:
@@ -126,6 +132,7 @@ class _Counting:
     def verdict(self) -> dict[str, Any]:
         """Rules 2 to 4."""
         assigned, quorum = self.task["assigned"], self.task["quorum"]
+        count, tolerance = len(self.task["questions"]), self.task["tolerance"]
         counted = [rank for rank in sorted(self.results) if rank < assigned and self.witnessed(rank)]
         found: dict[str, Any] = {"valid": sorted(self.results), "counted": counted, "agreeing": [], "earning": []}
         found |= {"medians": [], "total": None, "failure": None, "firm_questions": []}
@@ -136,7 +143,7 @@ class _Counting:
             if 2 * named.count(failure) > len(counted):
                 return found | {"event": "CLOSED_FAILED", "failure": failure}
         able = [rank for rank in counted if self.results[rank].get("failure") is None]
-        together = [able[place] for place in largest([self.vector(rank) for rank in able], self.task["tolerance"])]
+        together = [able[place] for place in largest([self.vector(rank) for rank in able], count, tolerance)]
         medians, firm = self.medians(together), self.firm(together)
         agreeing = [rank for rank in together if self.follows(rank, medians, firm)]
         found["agreeing"] = agreeing
@@ -153,7 +160,7 @@ class _Counting:
             if rank >= assigned
             and self.results[rank].get("failure") is None
             and self.witnessed(rank)
-            and all(agree(self.vector(rank), self.vector(one), self.task["tolerance"]) for one in agreeing)
+            and all(agree(self.vector(rank), self.vector(one), count, tolerance) for one in agreeing)
             and self.follows(rank, medians, firm)
         ]
         done = {"medians": medians, "firm_questions": firm, "total": totals[(len(totals) - 1) // 2]}

@@ -2,7 +2,7 @@
 
 import { questionsDigest } from './digests.js'
 import { failuresOfModels } from './document.js'
-import { agree, largestAgreeing, sum, valuesOf } from './fingerprint.js'
+import { agree, fingerprintSize, largestAgreeing, sum, valuesOf } from './fingerprint.js'
 
 const PREFIX = 16
 
@@ -55,7 +55,7 @@ function isConsistent (task, result) {
   return questions.equals(questionsDigest(task.questions)) &&
     outcomes.length === n && margins.length === n && sum(outcomes) === total &&
     ties.length === Math.ceil(n / 8) && (n === 0 || (ties.at(-1) & ((1 << spare) - 1)) === 0) &&
-    fingerprint.length === 48 * n &&
+    fingerprint.length === fingerprintSize(n) &&
     (stops === undefined || (stops.length === n && stops.every((stop) => stop <= 4))) &&
     findings === undefined // of examinations, which are more than this implementation reads
 }
@@ -71,7 +71,7 @@ function isWitnessed (one, valid, quorum) {
 function agreeingOf (task, counted) {
   const evaluated = counted.filter((one) => one.result.failure === undefined)
   const vectors = evaluated.map((one) => valuesOf(one.result.fingerprint))
-  const set = largestAgreeing(vectors, task.tolerance).map((place) => evaluated[place])
+  const set = largestAgreeing(vectors, task.questions.length, task.tolerance).map((place) => evaluated[place])
   const [medians, firm] = [mediansOf(task, set), firmQuestions(task, set)]
   return set.filter((one) => isNear(task, one, medians, firm))
 }
@@ -79,8 +79,8 @@ function agreeingOf (task, counted) {
 function earns (task, one, valid, agreeing, medians, firm) {
   if (one.rank < task.assigned || one.result.failure !== undefined || !isWitnessed(one, valid, task.quorum)) return false
   const values = valuesOf(one.result.fingerprint)
-  const agreesWithAll = agreeing.every((other) => agree(values, valuesOf(other.result.fingerprint), task.tolerance))
-  return agreesWithAll && isNear(task, one, medians, firm)
+  const agreesWith = (other) => agree(values, valuesOf(other.result.fingerprint), task.questions.length, task.tolerance)
+  return agreeing.every(agreesWith) && isNear(task, one, medians, firm)
 }
 
 function isNear (task, one, medians, firm) {

@@ -2,23 +2,31 @@
 
 import { bigEndian32, drawBelow, sha256, stream } from './digests.js'
 
-const VALUES = 16
 const BYTES = 3
-const TAIL = 17
+
+// What depends on how many questions a task has.
+const isLong = (questions) => questions >= 20
+export const valuesEach = (questions) => (isLong(questions) ? 6 : 16)
+const singleLimit = (questions, tolerance) => 3 * tolerance + (isLong(questions) ? 8 : 0) // half per mille
+
+export function fingerprintSize (questions) {
+  return questions * valuesEach(questions) * BYTES
+}
 
 export function fingerprintSeed (network, beacon, model, content, question) {
   return sha256('peerboard/fingerprint/1', Buffer.of(0), network, beacon, model, content, bigEndian32(question))
 }
 
-export function tailOf (seed, eligible) {
+export function tailOf (seed, eligible, questions) {
   const numbers = stream(seed)
-  return Array.from({ length: TAIL }, () => eligible[drawBelow(eligible.length, numbers)])
+  return Array.from({ length: 1 + valuesEach(questions) }, () => eligible[drawBelow(eligible.length, numbers)])
 }
 
-// 48 bytes a question of lists of 16 natural log-probabilities; null where one is not finite or missing.
+// Three bytes each of lists of natural log-probabilities; null where one is not finite, missing or too many.
 export function encodeFingerprint (questions) {
-  if (questions.some((values) => values.length !== VALUES || !values.every(Number.isFinite))) return null
-  const bytes = Buffer.alloc(questions.length * VALUES * BYTES)
+  const each = valuesEach(questions.length)
+  if (questions.some((values) => values.length !== each || !values.every(Number.isFinite))) return null
+  const bytes = Buffer.alloc(fingerprintSize(questions.length))
   questions.flat().forEach((value, place) => bytes.writeUIntBE(clamped(halfToEven(-256 * value)), place * BYTES, BYTES))
   return bytes
 }
@@ -33,26 +41,28 @@ export function spread (values) {
 }
 
 // The distance of each question.
-export function distances (one, other) {
+export function distances (one, other, questions) {
+  const each = valuesEach(questions)
   const found = []
-  for (let place = 0; place < one.length; place += VALUES) {
-    found.push(sum(one.slice(place, place + VALUES).map((value, i) => Math.abs(value - other[place + i]))))
+  for (let place = 0; place < one.length; place += each) {
+    found.push(sum(one.slice(place, place + each).map((value, i) => Math.abs(value - other[place + i]))))
   }
   return found
 }
 
-export function agree (one, other, tolerance) {
-  const questions = one.length / VALUES
+export function agree (one, other, questions, tolerance) {
   const least = Math.min(spread(one), spread(other))
-  if (questions === 0 || least < 64 * VALUES * questions) return false
-  const apart = distances(one, other)
-  return 1000 * sum(apart) <= tolerance * least && apart.every((d) => 2000 * questions * d <= 3 * tolerance * least)
+  if (questions === 0 || least < 64 * one.length) return false
+  const apart = distances(one, other, questions)
+  const isNear = (distance) => 2000 * questions * distance <= singleLimit(questions, tolerance) * least
+  return 1000 * sum(apart) <= tolerance * least && apart.every(isNear)
 }
 
 // The places of the largest set of vectors that agree pairwise.
-export function largestAgreeing (vectors, tolerance) {
-  const agreeing = vectors.map((one) => vectors.map((other) => agree(one, other, tolerance)))
-  const total = (places) => sum(places.flatMap((one, at) => places.slice(at + 1).map((other) => sum(distances(vectors[one], vectors[other])))))
+export function largestAgreeing (vectors, questions, tolerance) {
+  const agreeing = vectors.map((one) => vectors.map((other) => agree(one, other, questions, tolerance)))
+  const apart = (one, other) => sum(distances(vectors[one], vectors[other], questions))
+  const total = (places) => sum(places.flatMap((one, at) => places.slice(at + 1).map((other) => apart(one, other))))
   let best = { places: [], total: 0 }
   const extend = (places, from) => {
     // Sets come in lexicographic order among those of one length, so that the first of equals stays.
