@@ -6,7 +6,8 @@
 
 PYTHON is the interpreter of an environment with lm-eval==0.4.13, torch, transformers and gguf (by pip). Both are given
 the file: the engine as it is, transformers as 32-bit floats, which is how the harness loads a model on a processor.
-Both are asked the same texts of `benchmarks/shapes.py`, by the harness's own requests, and use as many threads. They
+Both are asked the same texts of `benchmarks/shapes.py`, by the harness's own requests, and use as many threads. The
+harness is measured in batches of 1, which is what it does unless told otherwise, and of 8, which is kinder to it. They
 take turns, and each round gives one ratio of processor times and one of times by the clock. Shown, too: if the first
 prompt's tokens are the same, how many choices are, and how much of the texts is until they part at a near tie.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import Own, Spent, environment
-from benchmarks.evaluator_speed import named
+from benchmarks.evaluator_speed import SHAPES, named
 from benchmarks.shapes import generation_prompts, offers
 from eval.binding import engine_label, hardware_class
 from eval.cores import usable_cores
@@ -110,11 +111,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--torch", metavar="PYTHON")
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--only", choices=["generation", "choices"])
+    parser.add_argument("--only", choices=SHAPES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--questions", type=int, default=32, help="that the engine is asked at once")
     parser.add_argument("--few", type=int, default=8, help="of them that the harness is asked")
-    parser.add_argument("--batch", type=int, default=8, help="of the harness")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="questions that the harness takes at once")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     if given.torch is None:
@@ -124,20 +125,23 @@ def main() -> None:
     path = named(given.model)
     threads = given.threads or threads_for(read_header(path).parameters, usable_cores())
     own = Own(path, threads)
+    print(f"{path.name}, {threads} thread(s), {hardware_class()}, {engine_label()}")
+    for batch in given.batch:
+        with harness(given.torch, path, threads, batch) as ask:
+            for shape in SHAPES:
+                if given.only in (None, shape):
+                    show(batch, compare(own, ask, shape, given.questions, given.few, given.rounds))
+
+
+def show(batch: int, row: dict[str, Any]) -> None:
+    """Print a line about one shape."""
+    ratio, clock = ("x{:.1f} ({:.1f} to {:.1f})".format(*row[kind]) for kind in ("ratio", "by_the_clock"))
     print(
-        f"{path.name}, {threads} thread(s), {hardware_class()}, {engine_label()}, harness in batches of {given.batch}"
+        f"{row['shape']:11} {row['own_minute']:9,.1f} questions/min, harness in batches of {batch}"
+        f" {row['their_minute']:9,.1f}  processor {ratio}  clock {clock}  same {row['same']:.0%}"
+        f"  first prompt's tokens {'equal' if row['same_tokens'] else 'DIFFER'}",
+        flush=True,
     )
-    with harness(given.torch, path, threads, given.batch) as ask:
-        for shape in ("generation", "choices"):
-            if given.only in (None, shape):
-                row = compare(own, ask, shape, given.questions, given.few, given.rounds)
-                ratio, clock = ("x{:.1f} ({:.1f} to {:.1f})".format(*row[kind]) for kind in ("ratio", "by_the_clock"))
-                print(
-                    f"{shape:11} {row['own_minute']:9,.1f} questions/min, harness {row['their_minute']:9,.1f}"
-                    f"  processor {ratio}  clock {clock}  same {row['same']:.0%}"
-                    f"  first prompt's tokens {'equal' if row['same_tokens'] else 'DIFFER'}",
-                    flush=True,
-                )
 
 
 if __name__ == "__main__":

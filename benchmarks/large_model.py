@@ -78,13 +78,14 @@ def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
             yield f"blk.{layer}.{name}.weight", ones
 
 
-def quantise(source: Path, target: Path, kind: int = _Q8_0) -> None:
-    """Writes the file's weights in another type: by default Q8_0."""
+def quantise(source: Path, target: Path, kind: int = _Q8_0, *, pure: bool = False) -> None:
+    """Writes the file's weights in another type: by default Q8_0. `pure`: all matrices, none in a finer one."""
     from eval.binding import C, last_words
 
     parameters = C.llama_model_quantize_default_params()
     parameters.ftype = kind
     parameters.allow_requantize = True
+    parameters.pure = pure
     code = C.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters))
     if code:
         raise SystemExit(f"{source.name} could not be given other weights: {last_words()}")

@@ -11,11 +11,15 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from eval.binding import C, hardware_class
+from eval.binding import C, built_with, hardware_class
+from eval.header import Header
 from eval.modes import AUTO, CPU, Wanted
+from eval.weights import WEIGHT_TYPES
 
 _NAMES = {"mtl": "metal"}
 _ROWS_ALONE = frozenset({"x86_64", "amd64"})  # ARM's int8 kernels take rows in pairs
+# Eight rows and more of the others (K-quants, most IQ types) are multiplied in tiles, which add up in another order.
+_UNTILED = frozenset({"F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"})
 
 
 class Kind(IntEnum):
@@ -98,6 +102,12 @@ def hardware(device: Device | None) -> str:
     return hardware_class() if device is None else f"{device.backend}+{hardware_class()}"
 
 
-def rows_alone(device: Device | None) -> bool:
-    """Whether each row of a matrix product is computed as if it were the only one (`eval.modes`)."""
-    return device is None and platform.machine().lower() in _ROWS_ALONE
+def rows_alone(device: Device | None, header: Header) -> bool:
+    """Whether each row of the model's matrix products is computed as if it were the only one (`eval.modes`).
+
+    That depends on the processor, the types of weights in the file, and the build: llamafile's products, which are
+    llama.cpp's own default, leave single rows to other kernels than several.
+    """
+    kinds = {WEIGHT_TYPES[tensor.weight_type].name for tensor in header.tensors}
+    processor = device is None and platform.machine().lower() in _ROWS_ALONE and not built_with("LLAMAFILE")
+    return processor and kinds <= _UNTILED

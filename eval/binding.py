@@ -98,10 +98,14 @@ def engine_label() -> str:
     return f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"
 
 
+def built_with(feature: str) -> bool:
+    """Whether the engine's build for processors uses a set of instructions or a library, by llama.cpp's name for it."""
+    return f" {feature} = 1 " in C.llama_print_system_info().decode("ascii", "replace")
+
+
 def hardware_class() -> str:
     """A coarse class of instruction set such as `cpu-avx2`: never a machine's exact hardware."""
-    information = C.llama_print_system_info().decode("ascii", "replace")
     for feature, label in (("AVX512", "avx512"), ("AVX2", "avx2"), ("AVX", "avx"), ("SVE", "sve"), ("NEON", "neon")):
-        if f"{feature} = 1" in information:
+        if built_with(feature):
             return f"cpu-{label}"
     return "cpu"

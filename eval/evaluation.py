@@ -92,7 +92,7 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
     """
     started = time.monotonic()
     engaged = [question for question in asked if not question.done]
-    arrangement = layout(job.mode, rows_alone=rows_alone(base.card))
+    arrangement = layout(job.mode, rows_alone=rows_alone(base.card, base.header))
     plan = plan_lanes(
         base, engaged, steps, job.threads, job.memory_limit, arrangement, adapter_bytes=_adapter_bytes(job)
     )
@@ -101,10 +101,14 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
 
 
 def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
-    """What is the same for all jobs of a machine: results of one configuration are revealed together."""
+    """What is the same for all jobs of one model on a machine: results of one configuration are revealed together."""
     backend = base.card.backend if base.card else "cpu"
     layers = (("card-layers", str(base.card_layers)),) if base.card else ()
-    return (("backend", backend), ("layout", layout(job.mode, rows_alone=rows_alone(base.card)).label), *layers)
+    return (
+        ("backend", backend),
+        ("layout", layout(job.mode, rows_alone=rows_alone(base.card, base.header)).label),
+        *layers,
+    )
 
 
 def _device(base: Base) -> str:

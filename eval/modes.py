@@ -4,9 +4,9 @@
 is in the batch, never on anything outside it.
 
 *reproducible*: a question's log-probabilities, tokens and fingerprint are the same bits alone, beside other questions,
-in any order and after any others, on one machine and build. Where each row of a matrix product is computed by itself
-(`eval.backends.rows_alone`), that takes a cache of its own for every sequence and attention that is not cut into
-blocks; elsewhere one question at a time on an empty cache.
+in any order and after any others, on one machine and build. Where each row of the model's matrix products is computed
+by itself (`eval.backends.rows_alone`), that takes a cache of its own for every sequence and attention that is not cut
+into blocks; elsewhere one question at a time on an empty cache.
 """
 
 from typing import Literal
@@ -47,7 +47,7 @@ ALONE = Layout(unified=True, flash=False, alone=True)
 
 
 def layout(mode: Mode, *, rows_alone: bool) -> Layout:
-    """What a mode sets on a backend; `rows_alone`: whether a product's row never depends on how many there are."""
+    """What a mode sets for a model; `rows_alone`: whether a product's row never depends on how many there are."""
     if mode == FAST:
         return TOGETHER
     return SPLIT if rows_alone else ALONE

@@ -1,6 +1,7 @@
 """What the engine finds to compute on, how that is named, and what a mode makes of it."""
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from hypothesis import strategies as some
 from eval import backends, binding
 from eval.backends import Device, Kind, card, devices, hardware, rows_alone
 from eval.binding import hardware_class
+from eval.demo import catalogue
+from eval.header import read_header
 from eval.modes import ALONE, AUTO, CPU, FAST, REPRODUCIBLE, SPLIT, TOGETHER, layout
 
 CARDS = [
@@ -64,12 +67,27 @@ def test_results_name_a_class_and_never_a_card(device: Device) -> None:
     assert device.name not in hardware(device)
 
 
+HEADER = read_header(catalogue.MODELS / "tally-base.gguf")
+
+
 @given(some.sampled_from(CARDS))
 def test_on_a_card_reproducible_is_one_question_at_a_time(device: Device) -> None:
-    assert not rows_alone(device)
-    assert layout(REPRODUCIBLE, rows_alone=rows_alone(device)) == ALONE
+    assert not rows_alone(device, HEADER)
+    assert layout(REPRODUCIBLE, rows_alone=rows_alone(device, HEADER)) == ALONE
     assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
-    assert layout(FAST, rows_alone=rows_alone(device)) == TOGETHER
+    assert layout(FAST, rows_alone=rows_alone(device, HEADER)) == TOGETHER
+
+
+@pytest.mark.parametrize(
+    ("machine", "llamafile", "alone"), [("x86_64", 0, True), ("x86_64", 1, False), ("arm64", 0, False)]
+)
+def test_rows_are_alone_by_processor_and_build(
+    machine: str, llamafile: int, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"CPU : AVX2 = 1 | LLAMAFILE = {llamafile} | OPENMP = 1 | ".encode()
+    monkeypatch.setattr(binding.C, "llama_print_system_info", lambda: said)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert rows_alone(None, HEADER) is alone
 
 
 SHOWN = "import eval.binding, os; print(os.environ['GGML_CUDA_CUBLAS_COMPUTE_TYPE'])"

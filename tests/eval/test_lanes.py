@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.backends import card, rows_alone
+from eval.backends import card
 from eval.base import Base
 from eval.benchmarks import find
 from eval.choices import Choices
@@ -98,7 +98,6 @@ def test_what_prompts_share_is_counted_once() -> None:
     assert 0 < found.decoded < found.tokens_in
 
 
-@pytest.mark.skipif(not rows_alone(card()), reason="rows depend on others")
 @pytest.mark.parametrize("benchmark", ["tally-words", "tally-choice"])
 def test_reproducible_results_are_the_same_bytes_in_any_number_of_lanes(benchmark: str) -> None:
     one, two, three = (outcome(REPRODUCIBLE, benchmark, threads, 7, lambda _: None) for threads in (1, 2, 3))

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from benchmarks.large_model import quantise
 from eval.backends import card, rows_alone
 from eval.benchmarks import find
 from eval.choices import Choices
@@ -20,10 +21,16 @@ from eval.memory import plan_context
 from eval.model import LoadedModel
 from eval.modes import ALONE, FAST, REPRODUCIBLE, SPLIT, TOGETHER, Layout, layout
 from eval.tails import Tail
+from eval.weights import WEIGHT_TYPES
 from protocol import fingerprint
+from tests.eval.tiny_models import Shape, write_llama
 
 COUNT, SHARED = 10, 150
-LAYOUTS = [ALONE, pytest.param(SPLIT, marks=pytest.mark.skipif(not rows_alone(card()), reason="rows depend on others"))]
+HERE = rows_alone(card(), read_header(catalogue.MODELS / "tally-base.gguf"))
+LAYOUTS = [ALONE, pytest.param(SPLIT, marks=pytest.mark.skipif(not HERE, reason="rows depend on others"))]
+# File types of llama.h that give all matrices the type of that name.
+UNTILED = {"F32": 0, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q8_0": 7, "IQ4_NL": 25}
+TILED = {"Q2_K": 10, "Q4_K": 15, "Q6_K": 18, "IQ4_XS": 30}
 Question = Generation | Choices
 
 
@@ -80,6 +87,25 @@ def test_the_same_bits_in_any_company(name: str, choices: bool, divided: Layout)
     assert some == {number: every[number] for number in some}
     for number in (0, 5):
         assert asker.ask([number], choices=choices) == {number: every[number]}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose matrices are wide enough for K-quants."""
+    return write_llama(tmp_path_factory.mktemp("wide") / "wide.gguf", shape=Shape(256, 2, 4, 512))
+
+
+@pytest.mark.parametrize("kind", [*UNTILED, *TILED])
+def test_the_same_bits_with_weights_of_any_type(kind: str, wide: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    quantise(wide, path, (UNTILED | TILED)[kind], pure=True)
+    header = read_header(path)
+    assert {WEIGHT_TYPES[each.weight_type].name for each in header.tensors if len(each.shape) > 1} == {kind}
+    assert rows_alone(card(), header) == (HERE and kind in UNTILED)
+    asker = Asker(path, layout(REPRODUCIBLE, rows_alone=rows_alone(card(), header)))
+    every = asker.ask(range(COUNT), choices=False)
+    assert asker.ask(range(COUNT - 1, -1, -1), choices=False, slots=3) == every
+    assert asker.ask([5], choices=False) == {5: every[5]}
 
 
 def outcome(mode: str, questions: Sequence[int], benchmark: str) -> Outcome:

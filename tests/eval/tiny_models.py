@@ -45,9 +45,12 @@ class Shape(NamedTuple):
     feed_forward: int
 
 
-def llama_metadata(context_length: int = 2048) -> dict[str, Any]:
+SHAPE = Shape(EMBEDDING, LAYERS, HEADS, FEED_FORWARD)
+
+
+def llama_metadata(context_length: int = 2048, shape: Shape = SHAPE) -> dict[str, Any]:
     tokens, types = vocabulary()
-    return described_llama(Shape(EMBEDDING, LAYERS, HEADS, FEED_FORWARD), context_length, tokens, types, MERGES)
+    return described_llama(shape, context_length, tokens, types, MERGES)
 
 
 def described_llama(
@@ -77,8 +80,9 @@ def described_llama(
     }
 
 
-def llama_tensors(seed: int = 0, sharpness: float = 3.0) -> dict[str, Array]:
+def llama_tensors(seed: int = 0, sharpness: float = 3.0, shape: Shape = SHAPE) -> dict[str, Array]:
     """Random weights; a larger `sharpness` makes the most likely token stand out more."""
+    embedding, layers, _, feed_forward = shape
     draws = np.random.default_rng(seed)
     words = len(vocabulary()[0])
 
@@ -87,30 +91,32 @@ def llama_tensors(seed: int = 0, sharpness: float = 3.0) -> dict[str, Array]:
         return found
 
     tensors: dict[str, Array] = {
-        "token_embd.weight": draws.standard_normal((words, EMBEDDING)).astype(np.float16),
-        "output_norm.weight": np.ones(EMBEDDING, np.float32),
-        "output.weight": matrix(EMBEDDING, words, sharpness),
+        "token_embd.weight": draws.standard_normal((words, embedding)).astype(np.float16),
+        "output_norm.weight": np.ones(embedding, np.float32),
+        "output.weight": matrix(embedding, words, sharpness),
     }
-    for layer in range(LAYERS):
+    for layer in range(layers):
         shapes = {
-            "attn_q": (EMBEDDING, EMBEDDING),
-            "attn_k": (EMBEDDING, EMBEDDING),
-            "attn_v": (EMBEDDING, EMBEDDING),
-            "attn_output": (EMBEDDING, EMBEDDING),
-            "ffn_gate": (EMBEDDING, FEED_FORWARD),
-            "ffn_up": (EMBEDDING, FEED_FORWARD),
-            "ffn_down": (FEED_FORWARD, EMBEDDING),
+            "attn_q": (embedding, embedding),
+            "attn_k": (embedding, embedding),
+            "attn_v": (embedding, embedding),
+            "attn_output": (embedding, embedding),
+            "ffn_gate": (embedding, feed_forward),
+            "ffn_up": (embedding, feed_forward),
+            "ffn_down": (feed_forward, embedding),
         }
         for name, (inputs, outputs) in shapes.items():
             tensors[f"blk.{layer}.{name}.weight"] = matrix(inputs, outputs)
         for name in ("attn_norm", "ffn_norm"):
-            tensors[f"blk.{layer}.{name}.weight"] = np.ones(EMBEDDING, np.float32)
+            tensors[f"blk.{layer}.{name}.weight"] = np.ones(embedding, np.float32)
     return tensors
 
 
-def write_llama(path: Path, seed: int = 0, *, context_length: int = 2048, sharpness: float = 3.0) -> Path:
-    """A random model of about 0.1 M weights in F16."""
-    path.write_bytes(gguf_bytes(llama_metadata(context_length), llama_tensors(seed, sharpness)))
+def write_llama(
+    path: Path, seed: int = 0, *, context_length: int = 2048, sharpness: float = 3.0, shape: Shape = SHAPE
+) -> Path:
+    """A random model in F16, of about 0.1 M weights unless `shape` says otherwise."""
+    path.write_bytes(gguf_bytes(llama_metadata(context_length, shape), llama_tensors(seed, sharpness, shape)))
     return path
 
 
