@@ -37,6 +37,7 @@ from eval.transcripts import write_transcripts
 from protocol.definitions import Benchmark
 from protocol.failures import Failure
 from protocol.tasks import question_order
+from protocol.transcripts import Stop
 
 DEFAULT_MEMORY_SHARE = 0.75
 
@@ -209,9 +210,9 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark, carbon
         "questions": len(outcome.outcomes),
         "near_ties": sum(outcome.near_ties),
         "outcomes": [
-            {"index": index, "outcome": value, "margin": margin, "near_tie": tie}
-            for index, value, margin, tie in zip(
-                job.questions, outcome.outcomes, outcome.margins, outcome.near_ties, strict=True
+            {"index": index, "outcome": value, "margin": margin, "near_tie": tie, "stop": Stop(stop).name.lower()}
+            for index, value, margin, tie, stop in zip(
+                job.questions, outcome.outcomes, outcome.margins, outcome.near_ties, outcome.stops, strict=True
             )
         ],
         "tokens_in": outcome.tokens_in,

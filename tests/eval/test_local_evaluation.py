@@ -32,6 +32,8 @@ def test_a_packaged_model_by_name(tmp_path: Path) -> None:
     assert found["low"] < found["score"] < found["high"]
     assert found["tokens_per_second"] > 0
     assert [item.question for item in read_transcripts(transcripts)] == [i["index"] for i in found["outcomes"]]
+    told = [str(item.stop) for item in read_transcripts(transcripts)]
+    assert [item["stop"] for item in found["outcomes"]] == told
     outputs = tmp_path / "outputs.jsonl"
     lines = [json.dumps({"index": item.question, "output": item.text}) for item in read_transcripts(transcripts)]
     outputs.write_text("\n".join(lines), encoding="utf-8")
