@@ -27,7 +27,7 @@ class Agreement:
         self._tolerance = tolerance
         self._questions = questions
         self._least = SMALLEST_MEAN_SPREAD * questions * values_per_question(questions)
-        self._single = single_limit(questions, tolerance)
+        self._single = single_limit(tolerance)
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
 

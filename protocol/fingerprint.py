@@ -36,13 +36,13 @@ def values_per_question(questions: int) -> int:
     return MOST_VALUES if questions < MANY_QUESTIONS else VALUES_OF_MANY
 
 
-def single_limit(questions: int, tolerance: int) -> int:
-    """How far a single one of so many questions may lie apart, in half per mille of the mean spread of one.
+def single_limit(tolerance: int) -> int:
+    """How far a single question may lie apart, in half per mille of the mean spread of one.
 
-    One and a half times the tolerance; where six values are all that a question has, four per mille more: roundings to
-    steps do not shrink with the tolerance, and even out less (docs/fingerprint.md).
+    One and a half times the tolerance, and 14 per mille: where honest machines differ more than elsewhere, in a few
+    questions of a trained model, does not shrink with the tolerance (docs/fingerprint.md).
     """
-    return 3 * tolerance + (0 if questions < MANY_QUESTIONS else 8)
+    return 3 * tolerance + 28
 
 
 def encoded_size(questions: int) -> int:
@@ -123,5 +123,5 @@ def agree(first: Vector, second: Vector, tolerance: int) -> bool:
     apart = distances(first, second)
     if 1000 * sum(apart) > tolerance * smaller:
         return False
-    limit = single_limit(questions, tolerance)
+    limit = single_limit(tolerance)
     return all(2 * 1000 * questions * distance <= limit * smaller for distance in apart)

@@ -82,7 +82,7 @@ def cases() -> Iterator[Case]:
     for questions, each in ((19, 6), (19, 16), (20, 6), (20, 16)):
         name = f"{questions} questions of {each} values"
         yield name, "encoding", {"log_probabilities": [["-1"] * each] * questions}
-    yield from _of_agreement(2)
+    yield from _of_agreement(4)
     yield from _of_sets()
     yield from _of_agreement(20)
     flat = (b"\x00\x10\x00" * 32).hex()
@@ -96,9 +96,9 @@ def _of_agreement(questions: int) -> Iterator[Case]:
     first = made(questions)
     spread = fingerprint.spread(fingerprint.decode(bytes.fromhex(first), questions))
     limit = 8 * spread // 1000  # one value moved does not change the spread by more than it moves
-    single = fingerprint.single_limit(questions, 8) * spread // (2000 * questions)
+    single = fingerprint.single_limit(8) * spread // (2000 * questions)
     given = {"first": first, "second": first, "questions": questions, "tolerance": 8}
-    of = "" if questions == 2 else f", {questions} questions"
+    of = "" if questions == 4 else f", {questions} questions"
     yield f"the same{of}", "agreement", given
     for name, moved in (
         ("at half the tolerance in each question", (limit // 2 // questions,) * questions),
@@ -108,9 +108,9 @@ def _of_agreement(questions: int) -> Iterator[Case]:
         ("one question within its own limit", (single * 14 // 15,)),
     ):
         yield name + of, "agreement", {**given, "second": made(questions, moved=moved)}
-    if questions == 2:
-        yield "another model", "agreement", {**given, "second": made(2, "other"), "tolerance": 55}
-        yield "at tolerance 1000", "agreement", {**given, "second": made(2, "other"), "tolerance": 1000}
+    if questions == 4:
+        yield "another model", "agreement", {**given, "second": made(4, "other"), "tolerance": 55}
+        yield "at tolerance 1000", "agreement", {**given, "second": made(4, "other"), "tolerance": 1000}
     step = limit // questions
     chain = [made(questions, moved=(step * n,) * questions) for n in range(3)]
     name = f"neighbours agree, the ends do not{of}"

@@ -3,11 +3,8 @@
 import { bigEndian32, drawBelow, sha256, stream } from './digests.js'
 
 const BYTES = 3
-
-// What depends on how many questions a task has.
-const isLong = (questions) => questions >= 20
-export const valuesEach = (questions) => (isLong(questions) ? 6 : 16)
-const singleLimit = (questions, tolerance) => 3 * tolerance + (isLong(questions) ? 8 : 0) // half per mille
+const valuesEach = (questions) => (questions < 20 ? 16 : 6)
+const singleLimit = (tolerance) => 3 * tolerance + 28 // half per mille
 
 export function fingerprintSize (questions) {
   return questions * valuesEach(questions) * BYTES
@@ -54,7 +51,7 @@ export function agree (one, other, questions, tolerance) {
   const least = Math.min(spread(one), spread(other))
   if (questions === 0 || least < 64 * one.length) return false
   const apart = distances(one, other, questions)
-  const isNear = (distance) => 2000 * questions * distance <= singleLimit(questions, tolerance) * least
+  const isNear = (distance) => 2000 * questions * distance <= singleLimit(tolerance) * least
   return 1000 * sum(apart) <= tolerance * least && apart.every(isNear)
 }
 
