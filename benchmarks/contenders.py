@@ -28,6 +28,7 @@ from eval.generation import Generation
 from eval.header import read_header
 from eval.lanes import plan_lanes, run_lanes
 from eval.modes import TOGETHER
+from eval.parallel import in_threads
 from eval.scorers import largest
 
 MEMORY = 8 << 30
@@ -49,28 +50,34 @@ class Spent(Struct, frozen=True):
 class Own:
     """The project's engine, as an evaluation uses it: from texts to answers."""
 
-    def __init__(self, path: Path, threads: int, together: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int, *, lanes: int | None = None, together: int | None = None) -> None:
         self.base = Base(path, read_header(path))
         self._threads = threads
-        self._together = together
+        self._plan = partial(plan_lanes, threads=threads, limit=MEMORY, layout=TOGETHER, lanes=lanes, together=together)
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """What is written behind each prompt."""
         model = self.base.model
-        asked = [Generation(model, model.tokens(prompt), (), NEW_TOKENS, None) for prompt in prompts]
+        asked = in_threads(
+            self._threads, lambda text: Generation(model, model.tokens(text), (), NEW_TOKENS, None), prompts
+        )
         self.run(asked, NEW_TOKENS // 2)
         return [question.text for question in asked]
 
     def choose(self, offered: Sequence[Offer]) -> list[int]:
         """The most likely choice of each question."""
         model = self.base.model
-        asked = [Choices(*continuation_tokens(model, offer.prompt, list(offer.choices)), None) for offer in offered]
+
+        def choices(offer: Offer) -> Choices:
+            return Choices(*continuation_tokens(model, offer.prompt, list(offer.choices)), None)
+
+        asked = in_threads(self._threads, choices, offered)
         self.run(asked, 2)
         return [largest(question.sums.tolist()) for question in asked]
 
     def run(self, asked: Sequence[Generation | Choices], steps: int) -> None:
         """Answers questions that take about so many passes after their prompt."""
-        plan = plan_lanes(self.base, asked, steps, self._threads, MEMORY, TOGETHER, together=self._together)
+        plan = self._plan(self.base, asked, steps)
         run_lanes(self.base.model, plan, (), lambda _done, _total, _decoded: None)
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     path = named(given.model)
     threads = given.threads or threads_for(read_header(path).parameters, usable_cores())
-    own = Own(path, threads, together=given.sequences)
+    own = Own(path, threads, lanes=1, together=given.sequences)
     model = own.base.model
     prompts = [model.tokens(prompt)[: GENERATION_SHARED + 2] for prompt in generation_prompts(model, given.sequences)]
     prompts = [[*prompt, place + 10] for place, prompt in enumerate(prompts)]

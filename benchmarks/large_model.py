@@ -1,7 +1,7 @@
-"""A model of 174 M random weights in Q8_0, made on the spot: as much work as a real one of its size, nothing to fetch.
+"""Models of random weights in Q8_0, made on the spot: as much work as real ones of their size, nothing to fetch.
 
-A llama with 32,000 tokens, of which only the bytes and a few merges are ever made from text, so that a text has about
-as many tokens as bytes. It takes ten seconds and 200 MB of the system's temporary folder, once.
+The large one has 174 M weights and 32,000 tokens, of which only the bytes and a few merges are ever made from text, so
+that a text has about as many tokens as bytes. It takes ten seconds and 200 MB of the system's temporary folder, once.
 """
 
 import ctypes
@@ -11,23 +11,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from tests.eval.tiny_models import Shape, byte_alphabet, described_llama, gguf_bytes
 
-EMBEDDING, LAYERS, HEADS, FEED_FORWARD, WORDS, CONTEXT = 896, 12, 14, 2432, 32_000, 4096
+CONTEXT, HEAD = 4096, 64
 SPREAD = 0.02  # of the weights, as models are initialised: attention and logits stay in a usual range
-NAME = f"peerboard-random-{EMBEDDING}x{LAYERS}-1.gguf"
 _F16, _Q8_0 = 1, 7
 _TYPES = {"F32": 0, "F16": _F16, "BF16": 32, "Q4_0": 2, "Q4_1": 3, "Q8_0": _Q8_0, "Q4_K_M": 15}
 
 
+class Size(Struct, frozen=True):
+    """Of a model: values a token (a multiple of 64, a head's), layers, values within a layer, and words."""
+
+    embedding: int
+    layers: int
+    feed_forward: int
+    words: int
+
+
+LARGE = Size(896, 12, 2432, 32_000)
+
+
 def large_model() -> Path:
-    """The file, made first where it is missing."""
-    path = Path(tempfile.gettempdir()) / NAME
+    """The file of the large one, made first where it is missing."""
+    return random_model(LARGE)
+
+
+def random_model(size: Size) -> Path:
+    """The file of a model of this size, made first where it is missing."""
+    path = Path(tempfile.gettempdir()) / f"peerboard-random-{size.embedding}x{size.layers}-1.gguf"
     if not path.is_file():
         full = path.with_name(path.name + ".f16")
-        full.write_bytes(gguf_bytes(_metadata(), dict(_tensors())))
+        full.write_bytes(gguf_bytes(_metadata(size), dict(_tensors(size))))
         partial = path.with_name(path.name + ".partial")
         quantise(full, partial)
         full.unlink()
@@ -48,15 +65,15 @@ def with_weights(source: Path, kind: str, target: Path) -> Path:
     return partial.replace(target)
 
 
-def _metadata() -> dict[str, Any]:
+def _metadata(size: Size) -> dict[str, Any]:
     tokens = ["<unk>", "<s>", "</s>", *byte_alphabet(), "Ġt", "he"]
-    tokens += [f"<word {number}>" for number in range(len(tokens), WORDS)]
-    types = [2, 3, 3, *[1] * (WORDS - 3)]
-    shape = Shape(EMBEDDING, LAYERS, HEADS, FEED_FORWARD)
+    tokens += [f"<word {number}>" for number in range(len(tokens), size.words)]
+    types = [2, 3, 3, *[1] * (size.words - 3)]
+    shape = Shape(size.embedding, size.layers, size.embedding // HEAD, size.feed_forward)
     return described_llama(shape, CONTEXT, tokens, types, ["Ġ t", "h e"])
 
 
-def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
+def _tensors(size: Size) -> Iterator[tuple[str, NDArray[Any]]]:
     draws = np.random.default_rng(0)
 
     def matrix(inputs: int, outputs: int) -> NDArray[Any]:
@@ -64,16 +81,16 @@ def _tensors() -> Iterator[tuple[str, NDArray[Any]]]:
         found *= SPREAD
         return found.astype(np.float16)
 
-    ones = np.ones(EMBEDDING, np.float32)
-    yield "token_embd.weight", matrix(EMBEDDING, WORDS)
+    ones = np.ones(size.embedding, np.float32)
+    yield "token_embd.weight", matrix(size.embedding, size.words)
     yield "output_norm.weight", ones
-    yield "output.weight", matrix(EMBEDDING, WORDS)
-    for layer in range(LAYERS):
+    yield "output.weight", matrix(size.embedding, size.words)
+    for layer in range(size.layers):
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            yield f"blk.{layer}.{name}.weight", matrix(EMBEDDING, EMBEDDING)
+            yield f"blk.{layer}.{name}.weight", matrix(size.embedding, size.embedding)
         for name in ("ffn_gate", "ffn_up"):
-            yield f"blk.{layer}.{name}.weight", matrix(EMBEDDING, FEED_FORWARD)
-        yield f"blk.{layer}.ffn_down.weight", matrix(FEED_FORWARD, EMBEDDING)
+            yield f"blk.{layer}.{name}.weight", matrix(size.embedding, size.feed_forward)
+        yield f"blk.{layer}.ffn_down.weight", matrix(size.feed_forward, size.embedding)
         for name in ("attn_norm", "ffn_norm"):
             yield f"blk.{layer}.{name}.weight", ones
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from eval.backends import Kind, card, devices, hardware, rows_alone
@@ -18,6 +19,7 @@ from eval.job import LARGEST_MARGIN, Job, Outcome, Progress
 from eval.lanes import plan_lanes, run_lanes
 from eval.memory import check_loading
 from eval.modes import layout
+from eval.parallel import in_threads
 from eval.peft import check_base
 from eval.questions import Offered
 from eval.scorers import largest, lead
@@ -139,9 +141,10 @@ def _pairs(job: Job, asked: Sequence[Asked]) -> list[tuple[int, Asked]]:
 
 def _asked(job: Job, base: Base, questions: QuestionSet) -> list[Asked]:
     """The questions as the engine takes them. `PROMPT_TOO_LONG` where not one of them fits into the model's context."""
-    tails = _tails(job, base, questions)
-    form = _generation if _is_generation(questions) else choices_of
-    asked = [form(base, questions, index, tail) for index, tail in zip(job.questions, tails, strict=True)]
+    pairs = list(zip(job.questions, _tails(job, base, questions), strict=True))
+    form = partial(_generation if _is_generation(questions) else choices_of, base, questions)
+    base.outline  # noqa: B018  (made once, before several threads ask for it)
+    asked = in_threads(job.threads, lambda pair: form(*pair), pairs)
     if all(isinstance(question, Unasked) for question in asked):
         shortest = min(len(question.refused) for question in asked if isinstance(question, Unasked))
         room = base.header.of_architecture("context_length", 0)

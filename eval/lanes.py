@@ -50,16 +50,19 @@ def plan_lanes(
     layout: Layout,
     *,
     adapter_bytes: int = 0,
+    lanes: int | None = None,
     together: int | None = None,
 ) -> LanePlan:
     """A plan for questions that take about `steps` passes after their prompts, within `limit` bytes.
 
-    What does not fit in several lanes is planned for fewer. `together` sets the number of questions at once, in one
-    lane. Raises `EvaluationError` with `OUT_OF_MEMORY` where not even one question fits.
+    What does not fit in several lanes is planned for fewer. `lanes` and the number of questions that each asks
+    `together` are chosen here where they are not given. Raises `EvaluationError` with `OUT_OF_MEMORY` where not even
+    one question fits.
     """
     prefix = [] if layout.alone else common_prefix([question.prompt for question in questions if question.prompt])
     needs = [question.need(len(prefix)) for question in questions]
-    lanes = 1 if together or base.card else lanes_for(base.header.parameters, threads, len(questions))
+    if lanes is None:
+        lanes = 1 if base.card else lanes_for(base.header.parameters, threads, len(questions))
     while True:
         hands = deal(needs, lanes)
         slots = together or max(best_slots(base.header, [needs[place] for place in hand], steps) for hand in hands)

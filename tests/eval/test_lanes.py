@@ -14,7 +14,9 @@ from eval.backends import card
 from eval.base import Base
 from eval.benchmarks import find
 from eval.choices import Choices
+from eval.client import open_worker
 from eval.context import Context, Scaled
+from eval.cores import CoreSlots
 from eval.demo import catalogue
 from eval.division import LARGEST_IN_LANES, MOST_LANES, lanes_for, threads_for, threads_in_each
 from eval.engine import Engine, Question, Stream
@@ -26,8 +28,11 @@ from eval.job import FingerprintRequest, Job, Outcome, Progress
 from eval.lanes import LanePlan, deal, plan_lanes, run_lanes
 from eval.memory import Need
 from eval.modes import FAST, REPRODUCIBLE, SPLIT, TOGETHER, Layout, Mode
+from eval.parallel import in_threads
+from eval.sandbox import IN_PROCESS, LIMITS, STRONG
 from protocol import fingerprint
 from protocol.failures import Failure
+from tests.eval.sandbox_target import usable
 
 MODEL = catalogue.MODELS / "tally-base.gguf"
 PLENTY = 1 << 33
@@ -275,3 +280,21 @@ def test_adapters_are_those_of_every_lane(tiny: Path, adapter: Path) -> None:
             run_lanes(base.model, plan, [scaled], quiet)
             found.append(np.array([question.sums for question in asked]))
     assert np.abs(found[0] - found[1]).max() < 0.2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_work_in_threads_keeps_its_order_and_raises_what_goes_wrong(threads: int) -> None:
+    assert in_threads(threads, abs, range(-9, 9)) == [abs(number) for number in range(-9, 9)]
+    with pytest.raises(ZeroDivisionError):
+        in_threads(threads, lambda number: 1 // number, (2, 1, 0, 1))
+
+
+@pytest.mark.parametrize("level", [LIMITS, IN_PROCESS, STRONG])
+async def test_lanes_run_in_every_sandbox(level: str, require_tool: Callable[..., Path], tmp_path: Path) -> None:
+    confined = usable(level, require_tool)
+    job = Job(str(MODEL), bytes(32), "tally-choice", tuple(range(8)), threads=6, memory_limit=200 << 20)
+    told: list[Progress] = []
+    async with open_worker(CoreSlots(tmp_path / "cores", 6), confined=confined, least=level) as worker:
+        answer = await worker.evaluate(job, told.append)
+    assert isinstance(answer, Outcome), answer
+    assert told[-1].done == told[-1].total == 8
