@@ -230,6 +230,9 @@ def _explained(error: Any) -> CommandFailed:
         Failure.OUT_OF_MEMORY: CommandFailed(
             "OUT_OF_MEMORY", str(error), "Allow more with --memory, free some, or take a smaller model."
         ),
+        Failure.ENGINE_FAILED: CommandFailed(
+            "ENGINE_FAILED", str(error), "peerboard doctor looks at this machine. If it finds nothing, report this."
+        ),
         Failure.SANDBOX_WEAK: CommandFailed("SANDBOX_WEAK", str(error), "docs/sandbox.md says what each level needs."),
         Failure.TOO_SLOW: CommandFailed("TOO_SLOW", str(error), "Ask fewer questions with --samples."),
     }

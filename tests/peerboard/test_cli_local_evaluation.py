@@ -11,8 +11,10 @@ import pytest
 
 from eval import local, sandbox, user_folder
 from eval.demo.questions import choice_questions, word_questions
+from eval.failing import EvaluationError
 from eval.sandbox import Sandbox
 from peerboard.local_evaluation import ProgressLine
+from protocol.failures import Failure
 
 WORDS = ("--benchmark", "tally-words")
 
@@ -220,3 +222,17 @@ def test_progress_is_silent_at_first_and_then_rare_in_a_file(capsys: pytest.Capt
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.splitlines() == [f"{done} of 25 questions · 1,234 tok/s" for done in (1, 11, 21)]
+
+
+def test_a_fault_of_the_evaluator_is_not_put_down_to_the_model(
+    monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any]
+) -> None:
+    def broken(*_: object, **_options: object) -> dict[str, Any]:
+        raise EvaluationError(Failure.ENGINE_FAILED, "FileNotFoundError: nowhere to write")
+
+    monkeypatch.setattr(local, "evaluate", broken)
+    done = call("eval", "tally-seed", *WORDS, "--samples", 1)
+    assert done.code == 1
+    assert "nowhere to write" in done.error
+    assert "peerboard doctor" in done.error
+    assert "maker" not in done.error
