@@ -18,24 +18,19 @@ from eval.cores import CoreSlots, Held
 from eval.energy import Meter, Metering
 from eval.failing import speaks_of_memory
 from eval.frames import LENGTH_BYTES, FrameTooLarge, pack, payload_length
-from eval.job import LARGEST_MARGIN, Audit, Audited, Event, Job, JobFailed, Outcome, Progress
+from eval.job import Audit, Audited, Event, Job, JobFailed, Outcome, Progress
 from eval.modes import AUTO, CPU
+from eval.plausible import plausible
 from eval.sandbox import Sandbox
 from eval.seat import ChildGone, Launcher, Seat, open_launcher
 from eval.seating import SeatRequest
 from protocol.failures import Failure
-from protocol.fingerprint import encoded_size
-from protocol.messages import Run
-from protocol.transcripts import Stop
 
 COMMAND = (sys.executable, "-I", "-m", "eval.launcher")
 GRACE_SECONDS = 5.0  # the child ends a slow job itself between two decodes; after this it is ended
 JOBS_A_CHILD = 8  # its processor time is bounded for its whole life
 MOST_EVENTS, MOST_EVENTS_A_SECOND = 100, 100
 LARGEST_PROGRESS = 256
-LARGEST_OUTCOME = 1000
-LARGEST_NUMBER = 2**53 - 1
-LONGEST_NAME = 200
 _ABORTS = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE})
 NO_ANSWER = JobFailed(Failure.ENGINE_FAILED, "The evaluator ended a job without an answer.")
 _EVENTS = msgspec.msgpack.Decoder(Event)
@@ -141,7 +136,7 @@ class Worker:
             while isinstance(event, Progress) and child is not None:
                 yield event
                 event = await self._next(child, deadline)
-            event = await self._measured(plausible(job, event))
+            event = await self._measured(await trio.to_thread.run_sync(plausible, job, event))
             answered = child is not None and child is self._child
             self._release()
             yield event
@@ -323,54 +318,6 @@ def decode_event(data: bytes) -> Event:
     """What a child said. Raises `msgspec.DecodeError`, whatever the bytes are: a hostile model may own the child."""
     event: Event = _EVENTS.decode(data)
     return event
-
-
-def plausible(job: Job | Audit, event: Event) -> Event:
-    """The event, or a failure in place of an answer that cannot be one to this job."""
-    fits = True
-    if isinstance(event, Outcome):
-        fits = isinstance(job, Job) and _is_outcome(job, event)
-    elif isinstance(event, Audited):
-        fits = isinstance(job, Audit) and len(event.flagged) == len(event.shortfalls) == len(job.claims)
-    return event if fits else JobFailed(Failure.ENGINE_FAILED, "The evaluator's process gave an impossible outcome.")
-
-
-def _is_outcome(job: Job, event: Outcome) -> bool:
-    count = len(job.questions)
-    sizes = {len(event.outcomes), len(event.margins), len(event.near_ties)}
-    asked = encoded_size(count) if job.fingerprint is not None else 0
-    numbers = (event.tokens_in, event.tokens_out, event.run_ms, event.cpu_ms)
-    return (
-        event.mode == job.mode
-        and event.energy is None
-        and set(event.too_long) <= set(job.questions)
-        and len(event.device) <= LONGEST_NAME
-        and _publishable(event)
-        and sizes == {count}
-        and len(event.stops) == count
-        and max(event.stops) <= max(Stop)
-        and [item.question for item in event.transcripts] == list(job.questions if job.keep_transcripts else ())
-        and len(event.fingerprint) == asked
-        and all(0 <= value <= LARGEST_OUTCOME for value in event.outcomes)
-        and all(0 <= value <= LARGEST_MARGIN for value in event.margins)
-        and all(0 <= value <= LARGEST_NUMBER for value in numbers)
-    )
-
-
-def run_of(outcome: Outcome) -> Run:
-    """How an outcome came about, as its result will say. Raises `msgspec.ValidationError` where it cannot be said."""
-    energy = (("energy", outcome.energy.source),) if outcome.energy else ()
-    configuration = [{"name": name, "value": value} for name, value in (*outcome.configuration, *energy)]
-    said = {"engine": outcome.engine, "hardware": outcome.hardware, "mode": outcome.mode, "seed": 0}
-    return msgspec.convert(said | {"configuration": configuration}, Run)
-
-
-def _publishable(outcome: Outcome) -> bool:
-    try:
-        run_of(outcome)
-    except msgspec.ValidationError:
-        return False
-    return True
 
 
 def cause_of_death(code: int | None, words: str) -> JobFailed:

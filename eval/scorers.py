@@ -14,7 +14,7 @@ RIGHT = 1000
 INVALID = "[invalid]"
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
-_IGNORED = (re.compile(","), re.compile(r"\$"), re.compile(r"(?s).*#### "), re.compile(r"\.$"))
+_DOT_AT_THE_END = re.compile(r"\.$")
 
 
 class Mark(Struct, frozen=True):
@@ -45,9 +45,9 @@ def matches(extracted: str, reference: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    for pattern in _IGNORED:
-        text = pattern.sub("", text)
-    return text.lower()
+    # the harness's pattern `(?s).*#### ` takes quadratic time where there is no such sign
+    bare = text.replace(",", "").replace("$", "").rpartition("#### ")[2]
+    return _DOT_AT_THE_END.sub("", bare).lower()
 
 
 def score_strict(text: str, reference: str) -> Mark:

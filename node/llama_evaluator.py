@@ -13,7 +13,7 @@ from eval import judging
 from eval.artefacts import Resolver
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
-from eval.client import Worker, open_worker, run_of
+from eval.client import Worker, open_worker
 from eval.cores import CoreSlots
 from eval.division import threads_for
 from eval.energy import Meter
@@ -21,6 +21,7 @@ from eval.failing import EvaluationError
 from eval.hub import Fetching, Report
 from eval.job import Audit, Claimed, FingerprintRequest, Job, JobFailed, Outcome, Registered
 from eval.job import Progress as JobProgress
+from eval.plausible import run_of
 from eval.question_files import questions_ready
 from node.downloads import Downloads, Tell
 from node.evaluation import Evaluated, EvaluationFailed, Progress, Request, pack_bits

@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from eval.audit import audit
 from eval.base import Base
 from eval.benchmarks import find
-from eval.client import open_worker, plausible
+from eval.client import open_worker
 from eval.demo import catalogue
 from eval.evaluation import evaluate, open_base
 from eval.job import LARGEST_MARGIN, AdapterFile, Audit, Audited, Claimed, Job, JobFailed, Outcome, Progress
+from eval.plausible import plausible
 from protocol.audits import FLAGGED_BELOW
 from protocol.failures import Failure
 from protocol.transcripts import Answer, Stop, prompt_digest

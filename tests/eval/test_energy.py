@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.client import open_worker, run_of
+from eval.client import open_worker
 from eval.demo import catalogue
 from eval.energy import ESTIMATE, Energy, Meter, figures
 from eval.energy_sources import Cards, PowerMetrics, Rapl, added_up
 from eval.job import Job, Outcome
+from eval.plausible import run_of
 
 SPAN = 262_143_328_850
 

@@ -1,6 +1,7 @@
 """Extraction and verdicts, by the rules of lm-evaluation-harness."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -99,3 +100,14 @@ def test_mass_is_a_share_and_does_not_mind_a_shift(sums: list[float], data: st.D
 
 def test_mass_by_hand() -> None:
     assert score_mass([math.log(0.5), math.log(0.3), math.log(0.2)], [1, 0, 1]) == 700
+
+
+@given(st.text("#$, 1.\nA", max_size=30), st.text("# 1.A", max_size=12))
+def test_what_is_ignored_is_what_the_harness_ignores(extracted: str, reference: str) -> None:
+    def bare(text: str) -> str:
+        for pattern in (",", r"\$", "(?s).*#### ", r"\.$"):
+            text = re.sub(pattern, "", text)
+        return text.lower()
+
+    assert matches(extracted, reference) == (bare(extracted) == bare(reference))
+    assert matches(extracted, bare(extracted)) == (bare(extracted) == bare(bare(extracted)))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psutil
@@ -17,15 +18,17 @@ from hypothesis import strategies as st
 
 from eval.backends import card, hardware
 from eval.benchmarks import find
-from eval.client import Worker, cause_of_death, decode_event, open_worker, plausible, run_of
+from eval.client import Worker, cause_of_death, decode_event, open_worker
 from eval.cores import CoreSlots
 from eval.demo import catalogue
 from eval.energy import Energy
 from eval.job import AdapterFile, Audited, FingerprintRequest, Job, JobFailed, Outcome, Progress, Registered
+from eval.plausible import plausible, run_of
 from eval.sandbox import Sandbox
-from eval.transcripts import Transcript
+from eval.transcripts import StopReason, Transcript
 from protocol import fingerprint
 from protocol.failures import Failure
+from protocol.transcripts import transcript_digest
 from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, vocabulary, write_llama
 
 BASE = catalogue.MODELS / "tally-base.gguf"
@@ -284,6 +287,38 @@ def test_an_impossible_outcome_is_a_failure_of_the_evaluator(tiny: Path, change:
     answer = plausible(wanted, msgspec.structs.replace(GOOD, **change))
     assert isinstance(answer, JobFailed)
     assert answer.failure is Failure.ENGINE_FAILED
+
+
+def bound(wanted: Job, *transcripts: Transcript) -> Outcome:
+    """An outcome with these transcripts, as an honest child says it."""
+    content = find(wanted.benchmark).definition.dataset.content
+    digest = transcript_digest(wanted.base_sha256, (), content, [item.answer for item in transcripts])
+    return msgspec.structs.replace(GOOD, transcripts=transcripts, transcript_digest=digest)
+
+
+FIRST = Transcript(4, (1, 2), 0, (3, 4), "four", StopReason.END_TOKEN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"question": 6},
+        {"generated": (-1,)},
+        {"generated": (1 << 40,)},
+        {"generated": (0,) * 5000},
+        {"prompt": (1,)},
+        {"text": "4" * (1 << 21)},
+    ],
+)
+def test_transcripts_are_those_that_the_digest_binds(tiny: Path, change: dict[str, Any]) -> None:
+    wanted = job(tiny, questions=(4, 5), fingerprint=request("tally-words"), keep_transcripts=True)
+    second = Transcript(5, (1, 2), 1000, (5,), "five", StopReason.LENGTH)
+    good = bound(wanted, FIRST, second)
+    assert plausible(wanted, good) is good
+    changed = msgspec.structs.replace(FIRST, **change)
+    stale = msgspec.structs.replace(good, transcripts=(changed, second))
+    for said in (stale, bound(wanted, changed, second)) if "prompt" not in change else (stale,):
+        assert isinstance(plausible(wanted, said), JobFailed)
 
 
 async def test_a_program_that_cannot_be_started_is_a_failure_of_the_evaluator(tiny: Path) -> None:
