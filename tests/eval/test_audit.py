@@ -147,7 +147,14 @@ def test_a_choice_is_flagged_where_another_is_clearly_better() -> None:
             if choice != best:
                 others.append((Claimed(replace(claim.answer, choice=choice), right), max(item.sums) - total))
         untrue.append(replace(claim, outcome=1000 - (claim.outcome or 0)))
-        untrue.append(replace(claim, answer=replace(claim.answer, choice=99)))
+        changes = (
+            {"choice": len(item.sums)},
+            {"choice": None},
+            {"prompt": bytes(32)},
+            {"stop": Stop.LENGTH},
+            {"generated": (5,)},
+        )
+        untrue += [replace(claim, answer=replace(claim.answer, **change)) for change in changes]
     found = held(wanted, [claim for claim, _ in others])
     for (_, below), flagged in zip(others, found.flagged, strict=True):
         assert flagged == (below > FLAGGED_BELOW) or abs(below - FLAGGED_BELOW) < 5

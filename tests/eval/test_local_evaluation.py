@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,16 @@ def test_an_interval_holds_its_score(outcomes: list[int]) -> None:
     assert 0 <= low <= percent(outcomes) + 0.01
     assert percent(outcomes) - 0.01 <= high <= 100
     assert low < high
+
+
+@given(st.integers(1, 300), st.data())
+def test_an_intervals_ends_are_wilsons(count: int, data: st.DataObject) -> None:
+    """Means of which the score would lie on the edge of what 95 % of samples show: Wilson, 1927."""
+    right = data.draw(st.integers(0, count))
+    for end in interval([1000] * right + [0] * (count - right)):
+        mean = end / 100
+        distance, deviation = abs(right / count - mean), math.sqrt(mean * (1 - mean) / count)
+        assert distance == pytest.approx(1.959964 * deviation, abs=2e-4 + 1e-3 / count)
 
 
 def test_gsm8k_answers_are_scored_by_their_own_reference(data: Path, tmp_path: Path) -> None:

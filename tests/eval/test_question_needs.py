@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from eval.choices import Choices, continuation_tokens
+from eval.forcing import Forced
 from eval.generation import Generation
 from eval.memory import Need
 from eval.model import LoadedModel
@@ -41,6 +42,12 @@ def test_choices_need_their_prompt_and_all_but_each_ones_last_token() -> None:
     assert Choices(prompt, [[5], [6, 7]], tail()).need(40) == Need(1 + TAIL_CELLS, 3, 40 + TAIL_CELLS)
     long = [5] * (TAIL_CELLS + 3)
     assert Choices(prompt, [long], tail()).need(40) == Need(2 * TAIL_CELLS + 2, 3, 42 + TAIL_CELLS)
+
+
+def test_an_answer_that_is_forced_needs_its_prompt_and_all_but_its_last_token() -> None:
+    prompt = list(range(3, 43))
+    assert Forced(prompt, [5]).need(30) == Need(10, 1, 40)
+    assert Forced(prompt, [5, 6, 7]).need(30) == Need(12, 1, 42)
 
 
 def test_a_choice_that_melts_into_the_prompts_last_token_is_that_token(model: LoadedModel) -> None:
