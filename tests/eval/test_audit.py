@@ -136,6 +136,11 @@ def test_every_change_to_an_answer_is_flagged(written: Outcome) -> None:
             assert (found.flagged[0], missed) == (False, [])
 
 
+def test_an_honest_answer_to_a_question_that_was_not_asked_is_flagged(written: Outcome) -> None:
+    found = held(job("tally-base", WORDS, QUESTIONS[:4]), claims(written)[:8])
+    assert found.flagged == (*[False] * 4, *[True] * 4)
+
+
 def test_a_choice_is_flagged_where_another_is_clearly_better() -> None:
     wanted = job("tally-base", CHOICE)
     entry, outcome = find(CHOICE).load(None), run(job("tally-base", CHOICE))

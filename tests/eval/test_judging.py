@@ -80,7 +80,7 @@ class StandIn:
 
     cores = None
 
-    def __init__(self, answer: Outcome) -> None:
+    def __init__(self, answer: Outcome | JobFailed) -> None:
         self.answer, self.asked = answer, 0
 
     async def evaluate(self, job: Job, report: Callable[[Progress], None]) -> Outcome | JobFailed:
@@ -159,6 +159,35 @@ async def test_a_child_that_answers_other_questions_is_not_believed(tmp_path: Pa
     found = await answered(StandIn(generated((1, ""))), job(tmp_path, 0))
     assert isinstance(found, JobFailed)
     assert found.failure is Failure.ENGINE_FAILED
+
+
+async def test_a_task_that_failed_runs_no_programs(tmp_path: Path) -> None:
+    failed = JobFailed(Failure.MODEL_REFUSED, "No.")
+    assert await answered(StandIn(failed), job(tmp_path, 0)) == failed
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (b"confined\nsecret passed\n", Ending.PASSED),
+        (b"confined\nguess passed\n", Ending.ENDED),
+        (b"confined\nguess failed KeyError\n", Ending.ENDED),
+        (b"confined\nsecret failed KeyError\n", Ending.FAILED),
+        (b"confined\n", Ending.ENDED),
+    ],
+)
+def test_a_program_that_does_not_know_the_word_says_nothing_of_itself(words: bytes, ending: Ending) -> None:
+    heard = judging._Heard()
+    heard.words = words
+    assert judging._verdict(heard, "secret", 0).ending is ending
+
+
+def test_a_program_that_was_not_confined_has_no_verdict() -> None:
+    heard = judging._Heard()
+    heard.words = b"refused no Landlock\nsecret passed\n"
+    with pytest.raises(EvaluationError, match="no Landlock") as refused:
+        judging._verdict(heard, "secret", 0)
+    assert refused.value.failure is Failure.SANDBOX_WEAK
 
 
 async def test_where_programs_may_not_run_nothing_is_generated(tmp_path: Path) -> None:
