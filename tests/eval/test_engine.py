@@ -12,6 +12,7 @@ from eval.demo import catalogue
 from eval.demo.questions import word_prompt, word_questions
 from eval.engine import Engine
 from eval.failing import EvaluationError
+from eval.forcing import Forced
 from eval.generation import Generation
 from eval.header import read_header
 from eval.memory import ContextPlan, plan_context
@@ -48,7 +49,7 @@ class Bench:
 
     def run(
         self,
-        questions: Sequence[Generation | Choices],
+        questions: Sequence[Generation | Choices | Forced],
         *,
         slots: int = 16,
         prefix: int = 0,
@@ -99,6 +100,15 @@ def test_a_question_is_not_done_before_its_tail_is_known(bench: Bench) -> None:
     assert question.stop is StopReason.LENGTH
     assert question.tail is not None
     assert question.tail.values is not None
+
+
+def test_an_answer_of_a_single_token_is_forced(bench: Bench) -> None:
+    (question,) = bench.generations(prompts(1), max_new=1)
+    bench.run([question])
+    (token,) = question.generated
+    own, other = Forced(question.prompt, [token]), Forced(question.prompt, [token + 1])
+    bench.run([own, other])
+    assert own.shortfall < NAT < other.shortfall
 
 
 def test_choices_do_not_depend_on_company(bench: Bench) -> None:
