@@ -21,13 +21,16 @@ Instead = tuple[str, Path, Adapter | None]
 
 
 class Subject(Struct, frozen=True):
-    """A model whose runners are compared, and what cheats would run in its place. `real`: asked real questions."""
+    """A model whose runners are compared, and what cheats would run in its place.
+
+    All of a `family` get the same tails behind real questions, so that one's honest run is a cheat's on another.
+    """
 
     name: str
     file: Path
     adapter: Adapter | None = None
     instead: tuple[Instead, ...] = ()
-    real: bool = False
+    family: str = ""
 
 
 def demo_subjects() -> list[Subject]:
@@ -121,7 +124,7 @@ def trained_subjects() -> list[Subject]:
         ),
         Subject("SmolLM2 (BF16)", brain, None, (("its Q8_0", eighth, None), *lower, *siblings("F16", 0.003, 0.01))),
     ]
-    return [replace(subject, real=True) for subject in found]
+    return [replace(subject, family="SmolLM2") for subject in found]
 
 
 def prompts_of(subject: Subject, questions: int) -> Prompts:
@@ -134,7 +137,7 @@ def prompts_of(subject: Subject, questions: int) -> Prompts:
         if subject.file.parent == catalogue.MODELS:
             words = find("tally-words").load(None)
             return [model.tokens(words.prompt(index)) for index in range(questions)]
-        if not subject.real:
+        if not subject.family:
             return [model.tokens(offer.prompt) for offer in offers(model, questions)]
         data = data_folder(None)
         if data is None:

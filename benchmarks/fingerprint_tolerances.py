@@ -110,7 +110,7 @@ def measured(
     header = read_header(subject.file)
     tolerance = MAIN.tolerance(header.quantisation)
     prompts = prompts_of(subject, questions)
-    tails = _tails(subject.name, header.eligible, hours, questions)
+    tails = _tails(subject.family or subject.name, header.eligible, hours, questions)
 
     def run(file: Path, setup: Setup, prompts: Prompts = prompts, adapter: Adapter | None = subject.adapter) -> Hours:
         return _run(Work(str(file), setup, prompts, tails, adapter), keep)
