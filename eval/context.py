@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.binding import C, forget_words, last_words
 from eval.failing import EvaluationError, refused
-from eval.memory import ContextPlan
+from eval.memory import FEWEST_ROWS, ContextPlan
 from eval.model import LoadedModel
 from protocol.failures import Failure
 
@@ -89,6 +89,7 @@ class Context:
         self._pointer = (self._sequence.ctypes.data + 4 * np.arange(capacity)).astype(np.uint64)
         self._steps = np.arange(capacity, dtype=np.int32)
         self._count = 0
+        self._filled = False
         self._batch = C.llama_batch()
         self._batch.token = _pointer(self._token, C.llama_token)
         self._batch.embd = None
@@ -121,6 +122,18 @@ class Context:
         self._output[start:stop] = 1
         self._count = stop
 
+    def fill(self) -> None:
+        """Tops the last micro-batch up to `FEWEST_ROWS` with tokens that nothing looks at, in the spare sequence.
+
+        Of fewer rows llama.cpp's flash attention on processors adds values up in F16, the worse the longer the context
+        (`ggml-cpu/ops.cpp`, the tile of 64 rows).
+        """
+        spare, micro_batch = self.plan.spare, min(self.plan.batch, self.plan.micro_batch)
+        missing = FEWEST_ROWS - self._count % micro_batch
+        if spare is not None and 0 < missing < FEWEST_ROWS <= micro_batch:
+            self.add(np.zeros(missing, np.int32), 0, spare, every=False, last=False)
+            self._filled = True
+
     def decode(self) -> Rows:
         """Runs the batch and empties it.
 
@@ -131,6 +144,9 @@ class Context:
         rows = int(self._output[: self._count].sum())
         self._count = 0
         code = C.llama_decode(self._handle, self._batch)
+        if self._filled and self.plan.spare is not None:
+            self.forget(self.plan.spare)
+            self._filled = False
         if code != 0:
             raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words()}")
         if not rows:

@@ -18,7 +18,7 @@ from eval.generation import Generation
 from eval.job import LARGEST_MARGIN, Job, Outcome, Progress
 from eval.lanes import plan_lanes, run_lanes
 from eval.memory import check_loading
-from eval.modes import layout
+from eval.modes import Layout, layout
 from eval.parallel import in_threads
 from eval.peft import check_base
 from eval.questions import Offered
@@ -94,12 +94,15 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
     """
     started = time.monotonic()
     engaged = [question for question in asked if not question.done]
-    arrangement = layout(job.mode, rows_alone=rows_alone(base.card, base.header))
     plan = plan_lanes(
-        base, engaged, steps, job.threads, job.memory_limit, arrangement, adapter_bytes=_adapter_bytes(job)
+        base, engaged, steps, job.threads, job.memory_limit, _layout(job, base), adapter_bytes=_adapter_bytes(job)
     )
     base.settle(plan.context)
     return run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
+
+
+def _layout(job: Job, base: Base) -> Layout:
+    return layout(job.mode, rows_alone=rows_alone(base.card, base.header), on_card=base.card is not None)
 
 
 def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
@@ -108,7 +111,7 @@ def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
     layers = (("card-layers", str(base.card_layers)),) if base.card else ()
     return (
         ("backend", backend),
-        ("layout", layout(job.mode, rows_alone=rows_alone(base.card, base.header)).label),
+        ("layout", _layout(job, base).label),
         *layers,
     )
 

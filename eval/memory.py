@@ -22,6 +22,8 @@ CELL_STEP = 256  # llama.cpp rounds the cache up to this
 LARGEST_BATCH = 2048
 MICRO_BATCH = 512
 ROW_BUDGET_BYTES = 256 << 20
+FEWEST_ROWS = 64
+"""Rows of a micro-batch below which llama.cpp's flash attention adds up in F16 on processors: see `Context.fill`."""
 SMALLEST_ROWS = 64
 MAX_SEQUENCES = 256  # llama.cpp's own limit
 
@@ -43,6 +45,16 @@ class ContextPlan(Struct, frozen=True):
     micro_batch: int
     rows: int
     layout: Layout = TOGETHER
+
+    @property
+    def spare(self) -> int | None:
+        """With flash attention the last sequence, whose tokens only fill batches."""
+        return self.sequences - 1 if self.layout.flash else None
+
+    @property
+    def for_questions(self) -> int:
+        """Cells of questions and of what they share."""
+        return self.cells - (FEWEST_ROWS if self.layout.flash else 0)
 
 
 def cache_bytes_per_cell(header: Header) -> int:
@@ -100,9 +112,9 @@ def plan_context(
     smallest = 0
     for micro_batch in (MICRO_BATCH, MICRO_BATCH // 4):
         for count in range(max(1, min(slots, len(needs))), 0, -1):
-            used = 1 + sum(sequences[:count])
+            used = 1 + sum(sequences[:count]) + layout.flash
             if layout.unified:
-                total = _stepped(prefix + sum(cells[:count]) + 1)
+                total = _stepped(prefix + sum(cells[:count]) + 1 + FEWEST_ROWS * layout.flash)
             else:
                 total = used * _stepped(max(need.longest for need in needs) + 1)
             if used > MAX_SEQUENCES:

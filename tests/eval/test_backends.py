@@ -75,7 +75,12 @@ def test_on_a_card_reproducible_is_one_question_at_a_time(device: Device) -> Non
     assert not rows_alone(device, HEADER)
     assert layout(REPRODUCIBLE, rows_alone=rows_alone(device, HEADER)) == ALONE
     assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
-    assert layout(FAST, rows_alone=rows_alone(device, HEADER)) == TOGETHER
+
+
+@given(some.sampled_from(CARDS))
+def test_on_a_card_attention_is_plain(device: Device) -> None:
+    assert not layout(FAST, rows_alone=rows_alone(device, HEADER), on_card=True).flash
+    assert layout(FAST, rows_alone=rows_alone(device, HEADER), on_card=False) == TOGETHER
 
 
 @pytest.mark.parametrize(

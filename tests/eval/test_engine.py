@@ -63,8 +63,8 @@ class Bench:
             if prefix:
                 engine.share(questions[0].prompt[:prefix])
             engine.run(questions, lambda _done, _total, _decoded: None)
-            assert sorted(engine._free) == list(range(1, plan.sequences))  # every sequence came back
-            assert engine._cells + prefix == plan.cells
+            assert sorted(engine._free) == list(range(1, plan.sequences - 1))  # every sequence came back
+            assert engine._cells + prefix == plan.for_questions
         return engine
 
 
