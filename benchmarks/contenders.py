@@ -27,7 +27,7 @@ from eval.choices import Choices, continuation_tokens
 from eval.generation import Generation
 from eval.header import read_header
 from eval.lanes import plan_lanes, run_lanes
-from eval.modes import TOGETHER
+from eval.modes import TOGETHER, TOGETHER_PLAIN
 from eval.parallel import in_threads
 from eval.scorers import largest
 
@@ -53,7 +53,7 @@ class Own:
     def __init__(self, path: Path, threads: int, *, lanes: int | None = None, together: int | None = None) -> None:
         self.base = Base(path, read_header(path))
         self._threads = threads
-        self._plan = partial(plan_lanes, threads=threads, limit=MEMORY, layout=TOGETHER, lanes=lanes, together=together)
+        self._plan = partial(plan_lanes, threads=threads, limit=MEMORY, lanes=lanes, together=together)
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """What is written behind each prompt."""
@@ -77,7 +77,8 @@ class Own:
 
     def run(self, asked: Sequence[Generation | Choices], steps: int) -> None:
         """Answers questions that take about so many passes after their prompt."""
-        plan = self._plan(self.base, asked, steps)
+        layout = TOGETHER_PLAIN if isinstance(asked[0], Generation) else TOGETHER
+        plan = self._plan(self.base, asked, steps, layout=layout)
         run_lanes(self.base.model, plan, (), lambda _done, _total, _decoded: None)
 
 

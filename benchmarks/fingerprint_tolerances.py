@@ -52,7 +52,7 @@ from benchmarks.tails_by_setup import Prompts, Setup, Work
 from eval.header import read_header
 from protocol import fingerprint
 from protocol.fingerprint import MOST_VALUES, Vector
-from protocol.parameters import MAIN
+from protocol.parameters import DEMO, MAIN, Parameters
 
 Shape = tuple[int, int]
 TASK: Shape = (5, MOST_VALUES)
@@ -64,8 +64,8 @@ HONEST = (
     Setup("three threads, eight at once", threads=3, together=8),
     Setup("plain attention", flash=False),
     Setup("plain, divided cache", flash=False, unified=False),
-    Setup("16 tokens at once", micro=16),
-    Setup("token by token", micro=1),
+    Setup("16 tokens at once", micro=16, flash=False),
+    Setup("token by token", micro=1, flash=False),
     Setup("F32 cache", cache="f32", flash=False),
 )
 EXACT = Setup("F32 weights"), Setup("F32 weights and cache", cache="f32", flash=False)
@@ -103,12 +103,13 @@ def measured(
     setups: Sequence[Setup],
     cheats: Setup,
     shapes: Sequence[Shape],
+    parameters: Parameters,
     keep: Path | None = None,
     drawn: int = 0,
 ) -> Iterator[Line]:
     """Honest pairs first, then every attack, computed as `cheats` says; each for every shape of a task."""
     header = read_header(subject.file)
-    tolerance = MAIN.tolerance(header.quantisation)
+    tolerance = parameters.tolerance(header.quantisation)
     prompts = prompts_of(subject, questions)
     tails = _tails(subject.family or subject.name, header.eligible, hours, questions)
 
@@ -255,10 +256,11 @@ class Asked(Struct, frozen=True):
     installed: Sequence[Setup]
     first: Sequence[Setup] = HONEST[:2]
     further: Sequence[Setup] = HONEST[:2]
+    parameters: Parameters = MAIN
 
 
 MODELS = {
-    "demo": Asked(demo_subjects, HONEST),
+    "demo": Asked(demo_subjects, HONEST, parameters=DEMO),
     "large": Asked(large_subjects, FEW),
     "trained": Asked(trained_subjects, TRAINED, TRAINED_ON_FIRST, TRAINED_ON_FIRST[:1]),
 }
@@ -294,7 +296,7 @@ def main() -> None:
         if given.only in subject.name:
             shapes = given.task or [TASK]
             size = given.hours, given.questions
-            for line in measured(subject, *size, setups, cheats, shapes, given.keep, given.drawn):
+            for line in measured(subject, *size, setups, cheats, shapes, asked.parameters, given.keep, given.drawn):
                 print(json.dumps(msgspec.to_builtins(line)), flush=True) if given.json else show(line)
 
 

@@ -21,10 +21,10 @@ from eval.base import Base
 from eval.generation import Generation
 from eval.header import read_header
 from eval.lanes import plan_lanes, run_lanes
-from eval.modes import TOGETHER, Layout
+from eval.modes import TOGETHER_PLAIN, Layout
 
 AT_ONCE = (8, 4, 16)
-LAYOUTS = (TOGETHER, *(Layout(*sort, alone=False) for sort in ((True, False), (False, False), (False, True))))
+LAYOUTS = (TOGETHER_PLAIN, *(Layout(*sort, alone=False) for sort in ((True, True), (False, False), (False, True))))
 Way = tuple[Layout, int]
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from eval.binding import C
+from eval.memory import FEWEST_ROWS
 from eval.model import LoadedModel
 from protocol import fingerprint
 from protocol.fingerprint import MOST_VALUES, Vector
@@ -112,7 +113,7 @@ def _group(
     _read(context, [prompt[shared:] for prompt in prompts], [shared] * len(prompts))
     found: list[list[list[float]]] = [[] for _ in prompts]
     for chosen in zip(*tails, strict=True):
-        for place, values in enumerate(_tails(context, words, chosen, starts)):
+        for place, values in enumerate(_tails(context, words, chosen, starts, setup)):
             found[place].append(values)
             C.llama_memory_seq_rm(memory, place, starts[place], -1)
     return found
@@ -122,7 +123,7 @@ def _context(model: LoadedModel, work: Work) -> Any:
     setup = work.setup
     parameters = C.llama_context_default_params()
     longest = max(map(len, work.prompts)) + MOST_VALUES
-    sequences = setup.together + setup.shared
+    sequences = setup.together + setup.shared + setup.flash
     parameters.n_ctx = sequences * -(-longest // 256) * 256
     parameters.n_seq_max = sequences
     parameters.n_batch = BATCH
@@ -153,13 +154,22 @@ def _read(context: Any, prompts: Sequence[Sequence[int]], starts: Sequence[int],
         _decode(context, cells[start : start + BATCH], rows=False)
 
 
-def _tails(context: Any, words: int, tails: Sequence[Sequence[int]], starts: Sequence[int]) -> list[list[float]]:
+def _tails(
+    context: Any, words: int, tails: Sequence[Sequence[int]], starts: Sequence[int], setup: Setup
+) -> list[list[float]]:
+    """As the evaluator reads them: with flash attention in `FEWEST_ROWS` rows, those missing in a spare sequence."""
+    spare = setup.together + setup.shared
     cells = [
         (token, start + at, place)
         for place, (tail, start) in enumerate(zip(tails, starts, strict=True))
         for at, token in enumerate(tail[:-1])
     ]
-    logits = _decode(context, cells, rows=True, words=words).astype(np.float64)
+    rows = len(cells)
+    if setup.flash:
+        cells += [(0, place, spare) for place in range(FEWEST_ROWS - rows)]
+    logits = _decode(context, cells, rows=True, words=words)[:rows].astype(np.float64)
+    if setup.flash:
+        C.llama_memory_seq_rm(C.llama_get_memory(context), spare, -1, -1)
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
     targets = [token for tail in tails for token in tail[1:]]

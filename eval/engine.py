@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from eval.context import Context, Rows, State, Tokens
 from eval.failing import EvaluationError
-from eval.memory import FEWEST_ROWS, Need
+from eval.memory import Need
 from protocol.failures import Failure
 
-PATIENCE = 32  # batches, most of which bring a token to each of a dozen generations
 _CHUNK_VALUES = 1 << 16  # logits that are turned into double precision at once: they stay in the cache
 
 Checkpoint = Callable[[int, int, int], None]
@@ -98,8 +97,6 @@ class Engine:
         self._free = list(range(1, self._most))
         self._running: list[tuple[Stream, int]] = []
         self._waiting: deque[Stream] = deque()  # prompts and branches
-        self._patient: list[Stream] = []
-        self._waited = 0
         self._cells = context.plan.for_questions
         self._alone = context.plan.layout.alone
         self._shared = 0
@@ -108,13 +105,6 @@ class Engine:
     def put(self, stream: Stream) -> None:
         """Lets a stream take part from the next batch on."""
         self._waiting.append(stream)
-
-    def put_patiently(self, stream: Stream) -> None:
-        """Lets a stream whose values are wanted wait for company, `PATIENCE` batches at most.
-
-        A batch with such values is filled up to `FEWEST_ROWS`: beside a prompt, or several of them, that costs nothing.
-        """
-        self._patient.append(stream)
 
     def go_on(self, stream: Stream, token: int) -> None:
         """Lets a generation take part in the next batch with the token that was chosen for it."""
@@ -194,7 +184,6 @@ class Engine:
 
     def _step(self) -> None:
         """Fills one batch, decodes it, and hands what it gave to the streams."""
-        self._call_patient()
         greedy, rows = self._add_running()
         greedy_rows = list(range(rows))
         segments: list[_Segment] = []
@@ -233,16 +222,6 @@ class Engine:
             segment.stream.found.append(values)
             if segment.complete and segment.stream.scored is not None:
                 segment.stream.scored(np.concatenate(segment.stream.found))
-
-    def _call_patient(self) -> None:
-        if not self._patient:
-            return
-        self._waited += 1
-        rows = len(self._running) + sum(len(stream.tokens) for stream in self._patient)
-        alone = self._running and not self._waiting and rows < FEWEST_ROWS
-        if self._context.plan.spare is None or not alone or self._waited > PATIENCE:
-            self._waiting.extend(self._patient)
-            self._patient, self._waited = [], 0
 
     def _add_running(self) -> tuple[list[Stream], int]:
         streams = [stream for stream, _ in self._running]

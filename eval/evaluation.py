@@ -78,7 +78,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         hardware=hardware(base.card),
         mode=job.mode,
         stops=bytes(answer.stop for answer in answers),
-        configuration=_configuration(job, base),
+        configuration=_configuration(job, base, asked),
         device=_device(base),
         too_long=tuple(index for index, question in _pairs(job, asked) if isinstance(question, Unasked)),
         decoded=decoded,
@@ -95,23 +95,31 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
     started = time.monotonic()
     engaged = [question for question in asked if not question.done]
     plan = plan_lanes(
-        base, engaged, steps, job.threads, job.memory_limit, _layout(job, base), adapter_bytes=_adapter_bytes(job)
+        base,
+        engaged,
+        steps,
+        job.threads,
+        job.memory_limit,
+        arrangement(job, base, asked),
+        adapter_bytes=_adapter_bytes(job),
     )
     base.settle(plan.context)
     return run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
 
 
-def _layout(job: Job, base: Base) -> Layout:
-    return layout(job.mode, rows_alone=rows_alone(base.card, base.header), on_card=base.card is not None)
+def arrangement(job: Job, base: Base, asked: Sequence[Question]) -> Layout:
+    """How the cache is laid out for these questions."""
+    blocks = base.card is None and not any(isinstance(question, Generation) for question in asked)
+    return layout(job.mode, rows_alone=rows_alone(base.card, base.header), blocks=blocks)
 
 
-def _configuration(job: Job, base: Base) -> tuple[tuple[str, str], ...]:
+def _configuration(job: Job, base: Base, asked: Sequence[Question]) -> tuple[tuple[str, str], ...]:
     """What is the same for all jobs of one model on a machine: results of one configuration are revealed together."""
     backend = base.card.backend if base.card else "cpu"
     layers = (("card-layers", str(base.card_layers)),) if base.card else ()
     return (
         ("backend", backend),
-        ("layout", _layout(job, base).label),
+        ("layout", arrangement(job, base, asked).label),
         *layers,
     )
 

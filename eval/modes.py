@@ -1,8 +1,9 @@
 """The two modes of evaluation, and how each lays out the cache.
 
-*fast*: one unified cache with flash attention, as many questions at once as pay. Logits depend a little on what else
-is in the batch, never on anything outside it. On graphics cards attention is plain: llama.cpp's blocks add values up in
-F16 there, which fingerprints of F16 files would show as another model's (docs/decisions/0022).
+*fast*: one unified cache, as many questions at once as pay. Logits depend a little on what else is in the batch, never
+on anything outside it. Where everything is read in large batches, which is choices on processors, attention comes in
+blocks (flash attention); in small batches, and on graphics cards in all, llama.cpp's blocks add values up in F16, the
+worse the longer the prompt, so that it is plain there (docs/decisions/0022).
 
 *reproducible*: a question's log-probabilities, tokens and fingerprint are the same bits alone, beside other questions,
 in any order and after any others, on one machine and build. Where each row of the model's matrix products is computed
@@ -43,13 +44,17 @@ class Layout(Struct, frozen=True):
 
 
 TOGETHER = Layout(unified=True, flash=True, alone=False)
-TOGETHER_ON_CARD = Layout(unified=True, flash=False, alone=False)
+TOGETHER_PLAIN = Layout(unified=True, flash=False, alone=False)
 SPLIT = Layout(unified=False, flash=False, alone=False)
 ALONE = Layout(unified=True, flash=False, alone=True)
 
 
-def layout(mode: Mode, *, rows_alone: bool, on_card: bool = False) -> Layout:
-    """What a mode sets for a model; `rows_alone`: whether a product's row never depends on how many there are."""
+def layout(mode: Mode, *, rows_alone: bool, blocks: bool) -> Layout:
+    """What a mode sets for a model and what is asked of it.
+
+    `rows_alone`: whether a product's row never depends on how many there are. `blocks`: whether attention in blocks is
+    as exact as plain attention.
+    """
     if mode == FAST:
-        return TOGETHER_ON_CARD if on_card else TOGETHER
+        return TOGETHER if blocks else TOGETHER_PLAIN
     return SPLIT if rows_alone else ALONE

@@ -30,7 +30,7 @@ class Tail:
     def begin(self, engine: Engine, prompt_sequence: int, prompt_length: int) -> None:
         """Branches off from the prompt, of which `prompt_sequence` must hold all tokens and no more."""
         sequence = engine.branch(prompt_sequence)
-        engine.put_patiently(self.stream(sequence, prompt_length, lambda: engine.release(sequence)))
+        engine.put(self.stream(sequence, prompt_length, lambda: engine.release(sequence)))
 
     def stream(self, sequence: int, position: int, ended: Callable[[], None] = lambda: None) -> Stream:
         """The tail on its way through a sequence that holds `position` tokens; `ended` is called with its end."""

@@ -56,7 +56,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     dispersion: PerMille = 500
     tolerance_float: PerMille = 4
     tolerance_bfloat: PerMille = 14
-    tolerance_quantised: PerMille = 55
+    tolerance_quantised: PerMille = 110
     credit_bytes_cap: Positive = 2**31 - 1
     version: Positive = 1
 
@@ -80,4 +80,5 @@ DEMO = Parameters(
     audit_share=0,
     attested=False,
     work_stamp_seconds=0,
+    tolerance_quantised=55,  # its models have three layers, which round less, and so do their cheats
 )

@@ -15,7 +15,7 @@ from eval.backends import Device, Kind, card, devices, hardware, rows_alone
 from eval.binding import hardware_class
 from eval.demo import catalogue
 from eval.header import read_header
-from eval.modes import ALONE, AUTO, CPU, FAST, REPRODUCIBLE, SPLIT, TOGETHER, layout
+from eval.modes import ALONE, AUTO, CPU, REPRODUCIBLE, SPLIT, layout
 
 CARDS = [
     Device("cuda", Kind.GPU, "NVIDIA H100 80GB HBM3", 70 << 30, 79 << 30),
@@ -73,14 +73,8 @@ HEADER = read_header(catalogue.MODELS / "tally-base.gguf")
 @given(some.sampled_from(CARDS))
 def test_on_a_card_reproducible_is_one_question_at_a_time(device: Device) -> None:
     assert not rows_alone(device, HEADER)
-    assert layout(REPRODUCIBLE, rows_alone=rows_alone(device, HEADER)) == ALONE
-    assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
-
-
-@given(some.sampled_from(CARDS))
-def test_on_a_card_attention_is_plain(device: Device) -> None:
-    assert not layout(FAST, rows_alone=rows_alone(device, HEADER), on_card=True).flash
-    assert layout(FAST, rows_alone=rows_alone(device, HEADER), on_card=False) == TOGETHER
+    assert layout(REPRODUCIBLE, rows_alone=rows_alone(device, HEADER), blocks=False) == ALONE
+    assert layout(REPRODUCIBLE, rows_alone=True, blocks=True) == SPLIT
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eval.backends import Device, Kind
+from eval.base import Base
+from eval.choices import Choices
 from eval.context import Context
 from eval.demo import catalogue
-from eval.engine import PATIENCE, Engine
+from eval.engine import Engine
+from eval.evaluation import arrangement
 from eval.generation import Generation
 from eval.header import read_header
+from eval.job import Job
 from eval.memory import FEWEST_ROWS, ContextPlan, plan_context
 from eval.model import LoadedModel
 from eval.modes import SPLIT, TOGETHER, Layout
@@ -84,30 +89,14 @@ def test_what_filled_a_batch_is_gone_after_it(model: LoadedModel) -> None:
             context.forget(1)
 
 
-def test_tails_of_running_generations_wait_for_company(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    lonely: list[int] = []
-    fill = Context.fill
-
-    def counted(context: Context) -> None:
-        before = context.room
-        fill(context)
-        lonely.append(before - context.room)
-
-    monkeypatch.setattr(Context, "fill", counted)
-    questions = [asked(model, number, length=70, new=5 + 3 * number) for number in range(12)]
-    run(model, questions, TOGETHER, slots=4)
-    assert len(lonely) < len(questions)
-    assert values(questions).shape == (12, VALUES)
-    together = values(questions)
-    run(model, again := [asked(model, number, length=70, new=2) for number in range(12)], TOGETHER)
-    assert np.abs(together - values(again)).max() < 0.1
-
-
-def test_a_tail_waits_no_longer_than_its_patience(model: LoadedModel) -> None:
-    known: list[bool] = []
-    question = asked(model, 1, length=70, new=3 * PATIENCE)
-    plan = plan_context(HEADER, 0, [question.need(0)], 1, 1 << 33)
-    tail = question.tail
-    with Context(model, plan, 1) as context:
-        Engine(context).run([question], lambda *_: known.append(tail is not None and tail.values is not None))
-    assert known.index(True) == PATIENCE + 2  # the beginning, the prompt, and so many tokens
+def test_blocks_are_for_choices_on_processors(model: LoadedModel) -> None:
+    path = catalogue.MODELS / "tally-base.gguf"
+    job = Job(
+        base=str(path), base_sha256=bytes(32), benchmark="tally-words", questions=(0,), threads=1, memory_limit=1 << 33
+    )
+    written, chosen = asked(model, 1, length=70, new=2), Choices([5] * 20, [[5, 6], [7]], None)
+    graphics = Device("cuda", Kind.GPU, "a card", 1 << 33, 1 << 33)
+    with Base(path, HEADER) as processor, Base(path, HEADER, graphics) as card:
+        assert not arrangement(job, processor, [written]).flash
+        assert arrangement(job, processor, [chosen]).flash
+        assert not arrangement(job, card, [chosen]).flash

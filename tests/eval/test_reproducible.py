@@ -19,7 +19,7 @@ from eval.header import read_header
 from eval.job import FingerprintRequest, Job, Outcome
 from eval.memory import plan_context
 from eval.model import LoadedModel
-from eval.modes import ALONE, FAST, REPRODUCIBLE, SPLIT, TOGETHER, Layout, layout
+from eval.modes import ALONE, FAST, REPRODUCIBLE, SPLIT, TOGETHER, TOGETHER_PLAIN, Layout, layout
 from eval.tails import Tail
 from eval.weights import WEIGHT_TYPES
 from protocol import fingerprint
@@ -102,7 +102,7 @@ def test_the_same_bits_with_weights_of_any_type(kind: str, wide: Path, tmp_path:
     header = read_header(path)
     assert {WEIGHT_TYPES[each.weight_type].name for each in header.tensors if len(each.shape) > 1} == {kind}
     assert rows_alone(card(), header) == (HERE and kind in UNTILED)
-    asker = Asker(path, layout(REPRODUCIBLE, rows_alone=rows_alone(card(), header)))
+    asker = Asker(path, layout(REPRODUCIBLE, rows_alone=rows_alone(card(), header), blocks=True))
     every = asker.ask(range(COUNT), choices=False)
     assert asker.ask(range(COUNT - 1, -1, -1), choices=False, slots=3) == every
     assert asker.ask([5], choices=False) == {5: every[5]}
@@ -150,6 +150,7 @@ def test_the_modes_agree_with_each_other(benchmark: str) -> None:
 
 
 def test_where_rows_depend_on_others_questions_are_asked_one_at_a_time() -> None:
-    assert layout(FAST, rows_alone=True) == layout(FAST, rows_alone=False) == TOGETHER
-    assert layout(REPRODUCIBLE, rows_alone=True) == SPLIT
-    assert layout(REPRODUCIBLE, rows_alone=False) == ALONE
+    for alone in (True, False):
+        assert layout(FAST, rows_alone=alone, blocks=True) == TOGETHER
+        assert layout(FAST, rows_alone=alone, blocks=False) == TOGETHER_PLAIN
+        assert layout(REPRODUCIBLE, rows_alone=alone, blocks=alone) == (SPLIT if alone else ALONE)
