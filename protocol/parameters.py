@@ -56,7 +56,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     dispersion: PerMille = 500
     tolerance_float: PerMille = 4
     tolerance_bfloat: PerMille = 14
-    tolerance_quantised: PerMille = 110
+    tolerance_quantised: PerMille = 120
     credit_bytes_cap: Positive = 2**31 - 1
     version: Positive = 1
 
