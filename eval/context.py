@@ -89,7 +89,6 @@ class Context:
         self._pointer = (self._sequence.ctypes.data + 4 * np.arange(capacity)).astype(np.uint64)
         self._steps = np.arange(capacity, dtype=np.int32)
         self._count = 0
-        self._filled = False
         self._batch = C.llama_batch()
         self._batch.token = _pointer(self._token, C.llama_token)
         self._batch.embd = None
@@ -132,7 +131,6 @@ class Context:
         missing = FEWEST_ROWS - self._count % micro_batch
         if spare is not None and 0 < missing < FEWEST_ROWS <= micro_batch:
             self.add(np.zeros(missing, np.int32), 0, spare, every=False, last=False)
-            self._filled = True
 
     def decode(self) -> Rows:
         """Runs the batch and empties it.
@@ -144,9 +142,8 @@ class Context:
         rows = int(self._output[: self._count].sum())
         self._count = 0
         code = C.llama_decode(self._handle, self._batch)
-        if self._filled and self.plan.spare is not None:
+        if self.plan.spare is not None:
             self.forget(self.plan.spare)
-            self._filled = False
         if code != 0:
             raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words()}")
         if not rows:
