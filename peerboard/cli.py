@@ -9,6 +9,7 @@ try:
 
     import typer
 
+    from peerboard.endings import is_interrupt
     from peerboard.exits import CommandFailed, Exit, fail
 except KeyboardInterrupt:
     raise SystemExit(130) from None  # Ctrl-C is no error, not even before there is a `main`
@@ -53,10 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(error, as_json=as_json)
     except typer.TyperException as error:
         fail(_usage(error), as_json=as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        raise SystemExit(int(Exit.INTERRUPTED)) from None
-    except BaseExceptionGroup as group:  # a nursery was interrupted: Ctrl-C while a model is evaluated
-        if group.split(KeyboardInterrupt)[0] is None:
+    except (KeyboardInterrupt, BaseExceptionGroup, typer.Abort) as error:
+        if not isinstance(error, typer.Abort) and not is_interrupt(error):
             raise
         raise SystemExit(int(Exit.INTERRUPTED)) from None
     except BrokenPipeError:

@@ -26,6 +26,7 @@ from peerboard.calling import command
 from peerboard.client import Daemon
 from peerboard.demo_network import DemoNetwork, write_demo_network
 from peerboard.demo_view import DemoView
+from peerboard.endings import ending_like_control_c, without_interrupts
 from peerboard.exits import CommandFailed, Exit
 
 LEAST_NODES, MOST_NODES = 3, 32
@@ -35,7 +36,6 @@ READY_SECONDS = 90.0
 LATE_SECONDS = 15.0
 ANSWER_SECONDS = 2.0
 LAST_SECONDS = 1.0
-ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -252,7 +252,7 @@ def run_demo(nodes: int, epochs: int | None, home: Path | None, *, keep: bool, a
     if not LEAST_NODES <= nodes <= MOST_NODES:
         text = f"A demo needs {LEAST_NODES} to {MOST_NODES} nodes, not {nodes}: fewer than 3 cannot outvote a liar."
         raise CommandFailed("TOO_FEW_NODES", text, command("demo", "--nodes", 4), Exit.USAGE)
-    with _ends_like_interrupts(), _folder(home, keep=keep) as folder, DemoView() as view:
+    with ending_like_control_c() as interruption, _folder(home, keep=keep) as folder, DemoView() as view:
         try:
             network = write_demo_network(folder, nodes, time.time())
         except OSError as error:
@@ -267,7 +267,7 @@ def run_demo(nodes: int, epochs: int | None, home: Path | None, *, keep: bool, a
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            with _without_interrupts():
+            with without_interrupts():
                 board = demo.board() if as_json else None
                 with contextlib.suppress(OSError):  # a terminal that is gone must not keep the processes alive
                     view.finish("Stopping all processes ...")
@@ -276,7 +276,7 @@ def run_demo(nodes: int, epochs: int | None, home: Path | None, *, keep: bool, a
             print(json.dumps(board, ensure_ascii=False))
         if why := demo.disagreement(interrupted=interrupted):
             raise CommandFailed("NO_AGREEMENT", why, "Run again with --keep, and compare the homes.")
-    return int(Exit.INTERRUPTED if interrupted else Exit.FINE)
+    return interruption.code if interrupted else int(Exit.FINE)
 
 
 @contextlib.contextmanager
@@ -300,7 +300,7 @@ def _folder(home: Path | None, *, keep: bool) -> Iterator[Path]:
         yield folder
     finally:
         if not keep:
-            with _without_interrupts():
+            with without_interrupts():
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -308,29 +308,3 @@ def _unusable(folder: Path, error: OSError | RuntimeError) -> CommandFailed:
     why = error.strerror if isinstance(error, OSError) else str(error)
     text = f"{folder} cannot hold the demo's homes: {why}."
     return CommandFailed("HOME_UNUSABLE", text, "Choose another folder with --home.", Exit.USAGE)
-
-
-@contextlib.contextmanager
-def _ends_like_interrupts() -> Iterator[None]:
-    """A terminal that closes and a polite kill end the demo as Ctrl-C does: nothing is left behind."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in ENDING_SIGNALS[1:]}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A second Ctrl-C does not leave processes behind."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

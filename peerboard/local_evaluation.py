@@ -9,6 +9,7 @@ from typing import Any
 
 from node.home import find_home
 from node.settings import MIB, Settings, SettingsWrong, read_settings
+from peerboard.endings import ending_like_control_c
 from peerboard.exits import CommandFailed, Exit, json_answer
 from peerboard.phrases import duration
 from peerboard.safe_text import safe
@@ -201,7 +202,8 @@ def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> d
         text = f"The evaluation engine cannot be loaded: {error}."
         raise CommandFailed("ENGINE_MISSING", text, "make setup builds it for this machine.") from None
     try:
-        return work(asked)
+        with ending_like_control_c():
+            return work(asked)
     except EvaluationError as error:
         raise _explained(error) from None
     except UserFolderUnavailable as error:

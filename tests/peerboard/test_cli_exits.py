@@ -272,27 +272,40 @@ TALKATIVE = """
 import signal
 from peerboard import local_evaluation
 from peerboard.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started with it ignored
+signal.signal(signal.SIGINT, {})
 local_evaluation.FIRST_SECONDS = local_evaluation.LINE_SECONDS = 0.0
 main()
 """
 
 
-def test_control_c_ends_an_evaluation_and_its_processes() -> None:
+@pytest.mark.parametrize(
+    ("number", "control_c"),
+    [
+        (signal.SIGINT, "signal.default_int_handler"),
+        (signal.SIGTERM, "signal.default_int_handler"),
+        (signal.SIGTERM, "signal.SIG_IGN"),  # as a script starts what it runs in the background
+    ],
+)
+def test_signals_end_an_evaluation_and_leave_nothing(number: signal.Signals, control_c: str, tmp_path: Path) -> None:
     asked = ("eval", "tally-tree", "--benchmark", "tally-words", "--samples", "1000")
     with subprocess.Popen(
-        [sys.executable, "-c", TALKATIVE, *asked], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", TALKATIVE.format(control_c), *asked],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     ) as process:
         assert process.stderr is not None
         while b" of 1000 questions" not in process.stderr.readline():
             pass
         below = psutil.Process(process.pid).children(recursive=True)
         assert below
-        process.send_signal(signal.SIGINT)
+        assert list(tmp_path.glob("peerboard-*"))
+        process.send_signal(number)
         out, error = process.communicate(timeout=60)
-        assert (process.returncode, out) == (130, b"")
+        assert (process.returncode, out) == (128 + number, b"")
         assert b"Traceback" not in error
         assert psutil.wait_procs(below, timeout=60)[1] == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_control_c_is_130(daemon: Any) -> None:

@@ -104,7 +104,7 @@ main(["demo"])
     command = [sys.executable, "-c", program, str(int(number))]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, env=environment, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
     assert list(tmp_path.iterdir()) == []
 
 
