@@ -15,7 +15,7 @@ def command(*arguments: object) -> str:
 def _program() -> list[str]:
     called = sys.argv[0]
     name = Path(called).name
-    if name == "__main__.py":
+    if Path(called).parts[-2:] == ("peerboard", "__main__.py"):
         return [sys.executable, "-m", "peerboard"]
     if name == "peerboard" and os.sep in called and shutil.which(name) != called:
         return [called]

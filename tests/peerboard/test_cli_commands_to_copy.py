@@ -17,7 +17,7 @@ def test_a_program_called_by_its_path_is_named_by_it(called: str, monkeypatch: p
     assert shlex.split(command("run", "--home", Path("/a b/$HOME"))) == [called, "run", "--home", "/a b/$HOME"]
 
 
-@pytest.mark.parametrize("called", ["peerboard", "/usr/bin/pytest", "-c", ""])
+@pytest.mark.parametrize("called", ["peerboard", "/usr/bin/pytest", "/somewhere/pytest/__main__.py", "-c", ""])
 def test_else_it_is_named_by_its_name(called: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     assert command("demo") == "peerboard demo"
