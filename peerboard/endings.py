@@ -32,7 +32,7 @@ def is_interrupt(error: BaseException) -> bool:
 def ending_like_control_c() -> Iterator[Interruption]:
     """Within the block SIGTERM and SIGHUP clear up as Ctrl-C does; then `SystemExit` has the signal's own code.
 
-    What `nohup` started stays deaf to SIGHUP. Ctrl-C is heard even where a script runs this in the background, for which
+    What `nohup` started stays deaf to SIGHUP. Ctrl-C is heard even where a script runs this in the background, where
     shells have it ignored: only in the place of Python's own handler does trio put one that it survives.
     """
     interruption = Interruption()
