@@ -103,6 +103,11 @@ class Worker:
         return self._cores
 
     @property
+    def meter(self) -> Meter:
+        """What measures the energy of jobs."""
+        return self._meter
+
+    @property
     def pid(self) -> int | None:
         """The launcher's process id, while there is one."""
         return self._launcher.pid if self._launcher else None

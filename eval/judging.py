@@ -11,8 +11,9 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,7 @@ from eval import bubblewrap, sandbox
 from eval.benchmarks import find
 from eval.client import Worker
 from eval.cores import CoreSlots
+from eval.energy import Energy, Meter
 from eval.failing import EvaluationError
 from eval.job import Job, JobFailed, Outcome, Progress
 from eval.programs import Allowance, Ending, Judged, Program, program_of
@@ -34,6 +36,7 @@ ALLOWANCE = Allowance()
 MOST_WORDS = 4096
 _COMMAND = (sys.executable, "-sP", "-m", "eval.program_child")  # -I would ignore the fixed seed of hashes
 _ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
+_LAST = re.compile(r"(?P<word>\S+) (?P<used>[0-9]{1,9}) (?P<how>.*)", re.DOTALL)
 _EXCEPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 _OUT_OF_TIME = frozenset(
     code for number in (signal.SIGXCPU, signal.SIGKILL) for code in (-number, 128 + number)
@@ -67,7 +70,8 @@ async def evaluate(
         folder = Path(job.data_folder) if job.data_folder else None
         questions = await trio.to_thread.run_sync(entry.load, folder)
         programs = [program_of(questions.item(index), text) for index, text in texts]
-        return _with_verdicts(job, outcome, await judge(programs, found, least=least, cores=worker.cores))
+        verdicts, energy = await _measured(worker.meter, partial(judge, programs, found, least, cores=worker.cores))
+        return _with_verdicts(job, outcome, verdicts, energy)
     except EvaluationError as error:
         return JobFailed(error.failure, error.detail)
 
@@ -75,18 +79,20 @@ async def evaluate(
 async def judge(
     programs: Sequence[Program],
     confined: Sandbox,
-    *,
     least: str = CODE_LEAST,
+    *,
     allowance: Allowance | None = None,
     cores: CoreSlots | None = None,
+    spend: Callable[[float], None] = lambda _: None,
 ) -> list[Judged]:
     """What running each program shows, one after the other on one of `cores`, so that none slows another one down.
 
-    Raises `EvaluationError` with `SANDBOX_WEAK` where `confined` is weaker than `least` or does not hold.
+    `spend` is told each one's seconds of processor time: as its process says, else as long as it ran, up to what it may
+    have. Raises `EvaluationError` with `SANDBOX_WEAK` where `confined` is weaker than `least` or does not hold.
     """
     check_level(confined, least)
     async with cores.take(1) if cores else nullcontext():
-        return [await _run(program, confined, allowance or ALLOWANCE) for program in programs]
+        return [await _run(program, confined, allowance or ALLOWANCE, spend) for program in programs]
 
 
 def check_level(confined: Sandbox, least: str) -> None:
@@ -99,7 +105,21 @@ def check_level(confined: Sandbox, least: str) -> None:
         )
 
 
-def _with_verdicts(job: Job, outcome: Outcome, verdicts: Sequence[Judged]) -> Outcome:
+async def _measured(
+    meter: Meter, judged: Callable[..., Coroutine[None, None, list[Judged]]]
+) -> tuple[list[Judged], Energy]:
+    """What `judged` finds, and what running the programs cost."""
+    seconds: list[float] = []
+    metering = await trio.to_thread.run_sync(partial(meter.begin, with_cards=False))
+    try:
+        verdicts = await judged(spend=seconds.append)
+    except BaseException:
+        metering.stop()
+        raise
+    return verdicts, await trio.to_thread.run_sync(partial(metering.end, sum(seconds), on_card=False))
+
+
+def _with_verdicts(job: Job, outcome: Outcome, verdicts: Sequence[Judged], energy: Energy) -> Outcome:
     transcripts = [
         msgspec.structs.replace(transcript, outcome=verdict.outcome)
         for transcript, verdict in zip(outcome.transcripts, verdicts, strict=True)
@@ -109,14 +129,16 @@ def _with_verdicts(job: Job, outcome: Outcome, verdicts: Sequence[Judged]) -> Ou
         outcomes=tuple(verdict.outcome for verdict in verdicts),
         near_ties=tuple(tie or not verdict.certain for tie, verdict in zip(outcome.near_ties, verdicts, strict=True)),
         transcripts=tuple(transcripts) if job.keep_transcripts else (),
+        energy=outcome.energy + energy if outcome.energy else None,
     )
 
 
-async def _run(program: Program, confined: Sandbox, allowance: Allowance) -> Judged:
+async def _run(program: Program, confined: Sandbox, allowance: Allowance, spend: Callable[[float], None]) -> Judged:
     word = secrets.token_hex(16)
     order = json.dumps({"source": program.source, "test": program.test, "word": word}).encode()
     arguments = [*_COMMAND, confined.level, str(allowance.memory), str(allowance.cpu_seconds)]
     command = [*bubblewrap.program_arguments(), "--", *arguments] if confined.level == sandbox.STRONG else arguments
+    started = trio.current_time()
     try:
         process = await trio.lowlevel.open_process(
             command,
@@ -145,20 +167,21 @@ async def _run(program: Program, confined: Sandbox, allowance: Allowance) -> Jud
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     await stream.aclose()
+    used, how = heard.last(word)
+    spend(min(used if used is not None else allowance.cpu_seconds, trio.current_time() - started))
     if watch.cancelled_caught:
         return Judged(Ending.TIMED_OUT)
-    return _verdict(heard, word, code)
+    return _verdict(heard, how, code)
 
 
-def _verdict(heard: "_Heard", word: str, code: int) -> Judged:
-    first, _, rest = heard.words.partition(b"\n")
+def _verdict(heard: "_Heard", how: str, code: int) -> Judged:
+    first = heard.words.partition(b"\n")[0]
     if first != b"confined":
         said = (first.removeprefix(b"refused ") or heard.errors.strip().rpartition(b"\n")[2]).decode("utf-8", "replace")
         raise EvaluationError(Failure.SANDBOX_WEAK, f"A program could not be confined: {said[:200]}.")
-    said, _, how = rest.decode("ascii", "replace").strip().partition(" ")
-    if said == word and how == "passed":
+    if how == "passed":
         return Judged(Ending.PASSED)
-    if said == word and how.startswith("failed "):
+    if how.startswith("failed "):
         name = _EXCEPTION.fullmatch(how.removeprefix("failed "))
         return Judged(Ending.FAILED, name.group() if name else "")
     return Judged(Ending.TIMED_OUT if code in _OUT_OF_TIME else Ending.ENDED)
@@ -170,6 +193,11 @@ class _Heard:
     def __init__(self) -> None:
         self.words = b""
         self.errors = b""
+
+    def last(self, word: str) -> tuple[float | None, str]:
+        """Seconds of processor time and the end, as said by one who knows the word; else None and nothing."""
+        said = _LAST.fullmatch(self.words.partition(b"\n")[2].decode("ascii", "replace").strip())
+        return (int(said["used"]) / 1000, said["how"]) if said and said["word"] == word else (None, "")
 
     async def words_of(self, process: trio.Process) -> None:
         while process.stdout and (data := await process.stdout.receive_some(MOST_WORDS)):

@@ -1,13 +1,15 @@
 """Runs one generated program: `python -sP -m eval.program_child LEVEL MEMORY CPU_SECONDS`, its text as JSON on stdin.
 
 It confines itself before it compiles the first character, and says so. What it has to say goes to the pipe that was
-stdout, a line each: `confined` or `refused REASON`, then the order's word with `passed` or `failed EXCEPTION`. The word
-is new for every program: one that ends early, whatever it prints and whatever code it ends with, has not passed.
+stdout, a line each: `confined` or `refused REASON`, then the order's word with the milliseconds of processor time that
+it has had, and `passed` or `failed EXCEPTION`. The word is new for every program: one that ends early, whatever it
+prints and whatever code it ends with, has not passed.
 """
 
 import json
 import os
 import sys
+import time
 import types
 
 from eval.confinement import confine_program
@@ -20,7 +22,7 @@ def main() -> None:
     level, memory, cpu_seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     order = json.load(sys.stdin)
     said, nothing = os.dup(1), os.open(os.devnull, os.O_RDWR)
-    say, leave = os.write, os._exit
+    say, leave, used = os.write, os._exit, time.process_time
     try:
         _only_the_standard_library()
         confine_program(level, memory, cpu_seconds)
@@ -36,7 +38,7 @@ def main() -> None:
         verdict = "passed"
     except BaseException as error:
         verdict = f"failed {type(error).__name__}"
-    say(said, f"{word} {verdict}\n".encode("ascii", "replace"))
+    say(said, f"{word} {used() * 1000:.0f} {verdict}\n".encode("ascii", "replace"))
     leave(0)
 
 

@@ -8,21 +8,25 @@ import msgspec
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eval import judging, sandbox
 from eval.benchmarks import find
 from eval.client import Worker
 from eval.cores import CoreSlots
+from eval.energy import Energy, Meter
 from eval.failing import EvaluationError
 from eval.job import Job, JobFailed, Outcome, Progress
 from eval.judging import judge
 from eval.local import evaluate
-from eval.programs import Ending, Judged, Program, program_of
+from eval.programs import Allowance, Ending, Judged, Program, program_of
 from eval.questions import Programmed, Written
-from eval.sandbox import LIMITS, NONE, Sandbox
+from eval.sandbox import LIMITS, NONE, STRONG, Sandbox
 from eval.scoring import score
 from eval.transcripts import StopReason, Transcript
 from protocol.failures import Failure
+from tests.eval.sandbox_target import usable
 
 HERE = Sandbox(LIMITS)
 DOUBLE = Programmed(
@@ -79,6 +83,7 @@ class StandIn:
     """In place of a worker: says at once what its child is to have said."""
 
     cores = None
+    meter = Meter(())
 
     def __init__(self, answer: Outcome | JobFailed) -> None:
         self.answer, self.asked = answer, 0
@@ -155,6 +160,68 @@ async def test_verdicts_take_the_place_of_outcomes(
     assert [each.outcome for each in found.transcripts] == [1000, 0]
 
 
+BUSY = "    import time\n    while time.process_time() < 0.2: pass\n    return 2 * number\n"
+
+
+@pytest.mark.parametrize("level", [LIMITS, STRONG])
+async def test_programs_say_how_much_of_the_processor_they_had(level: str, require_tool: Callable[..., Path]) -> None:
+    here = Sandbox(level) if level == LIMITS else usable(level, require_tool)
+    spent: list[float] = []
+    texts = [BUSY, "    while True: pass"]
+    programs = [program_of(DOUBLE, text) for text in texts]
+    brief = Allowance(cpu_seconds=1, wall_seconds=120.0)  # a busy machine takes its time
+    found = await judge(programs, here, LIMITS, allowance=brief, spend=spent.append)
+    assert found == [Judged(Ending.PASSED), Judged(Ending.TIMED_OUT)]
+    assert spent[0] >= 0.2
+    assert spent[1] == 1.0, "ended before it could say so: all that it may have"
+
+
+async def test_a_program_is_not_believed_more_than_the_time_that_it_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judging._Heard, "last", lambda *_: (1e6, "passed"))
+    spent: list[float] = []
+    started = trio.current_time()
+    await judge([program_of(DOUBLE, "    return 4")], HERE, LIMITS, spend=spent.append)
+    assert 0 < spent[0] <= trio.current_time() - started
+
+
+async def test_what_programs_cost_is_added_to_their_evaluation(
+    data_folder: Callable[[str], Path],
+) -> None:
+    folder = data_folder("humaneval").parent
+    worker = StandIn(msgspec.structs.replace(generated((0, BUSY)), energy=Energy(7_000, "rapl+nvml")))
+    worker.meter = Meter((), watts_per_core=1000, clock=iter((0.0, 60.0)).__next__)
+    found = await answered(worker, job(folder, 0))
+    assert isinstance(found, Outcome)
+    assert found.energy is not None
+    assert found.energy.millijoules >= 7_000 + 200_000
+    assert found.energy.source == "rapl+nvml+estimate"
+
+
+async def test_counters_are_ended_when_running_programs_is_cancelled() -> None:
+    class Counter:
+        name = "powermetrics"
+        ended = 0
+
+        def begin(self) -> object:
+            return 0
+
+        def spent(self, begun: object) -> int | None:
+            self.ended += 1
+            return None
+
+    async def without_end(**_: object) -> list[Judged]:
+        scope.cancel()
+        await trio.sleep_forever()
+        return []
+
+    counter = Counter()
+    with trio.CancelScope() as scope:
+        await judging._measured(Meter((counter,)), without_end)
+    assert counter.ended == 1
+
+
 async def test_a_child_that_answers_other_questions_is_not_believed(tmp_path: Path) -> None:
     found = await answered(StandIn(generated((1, ""))), job(tmp_path, 0))
     assert isinstance(found, JobFailed)
@@ -169,24 +236,37 @@ async def test_a_task_that_failed_runs_no_programs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "ending"),
     [
-        (b"confined\nsecret passed\n", Ending.PASSED),
-        (b"confined\nguess passed\n", Ending.ENDED),
-        (b"confined\nguess failed KeyError\n", Ending.ENDED),
-        (b"confined\nsecret failed KeyError\n", Ending.FAILED),
+        (b"confined\nsecret 12 passed\n", Ending.PASSED),
+        (b"confined\nguess 12 passed\n", Ending.ENDED),
+        (b"confined\nguess 12 failed KeyError\n", Ending.ENDED),
+        (b"confined\nsecret 12 failed KeyError\n", Ending.FAILED),
+        (b"confined\nsecret passed\n", Ending.ENDED),
+        (b"confined\nsecret -1 passed\n", Ending.ENDED),
         (b"confined\n", Ending.ENDED),
     ],
 )
 def test_a_program_that_does_not_know_the_word_says_nothing_of_itself(words: bytes, ending: Ending) -> None:
     heard = judging._Heard()
     heard.words = words
-    assert judging._verdict(heard, "secret", 0).ending is ending
+    used, how = heard.last("secret")
+    assert used == (None if ending is Ending.ENDED else 0.012)
+    assert judging._verdict(heard, how, 0).ending is ending
+
+
+@given(st.binary(max_size=judging.MOST_WORDS))
+def test_whatever_a_program_says_is_taken(words: bytes) -> None:
+    heard = judging._Heard()
+    heard.words = b"confined\n" + words
+    used, how = heard.last("secret")
+    assert used is None or used >= 0
+    assert judging._verdict(heard, how, 0).ending in Ending
 
 
 def test_a_program_that_was_not_confined_has_no_verdict() -> None:
     heard = judging._Heard()
-    heard.words = b"refused no Landlock\nsecret passed\n"
+    heard.words = b"refused no Landlock\nsecret 12 passed\n"
     with pytest.raises(EvaluationError, match="no Landlock") as refused:
-        judging._verdict(heard, "secret", 0)
+        judging._verdict(heard, heard.last("secret")[1], 0)
     assert refused.value.failure is Failure.SANDBOX_WEAK
 
 
