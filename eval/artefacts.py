@@ -132,7 +132,7 @@ class Resolver:
 
     def _fetched(self, file: HubFile, cache: Cache, report: Report, stop: threading.Event | None) -> Path:
         place, name = place_of(file), cached_name(file)
-        said = announced(place, stop)
+        said = announced(place, report=report, stop=stop)
         if said.size is not None and said.size != file.size:
             raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has {said.size} bytes, registered are {file.size}.")
         if said.sha256 is not None and said.sha256 != file.sha256:

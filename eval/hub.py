@@ -22,7 +22,8 @@ from protocol.failures import Failure
 
 TRIES = 3  # without a byte of progress between them
 FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 300.0  # that servers ask for, in all: the length of the windows in which the Hub counts requests
+TELL_SECONDS = 10.0  # while it waits
 CONNECT_SECONDS = 4.0
 SILENCE_SECONDS = 10.0
 MAX_INTERRUPTIONS = 100
@@ -43,11 +44,15 @@ class Place(Struct, frozen=True):
 
 
 class Fetching(Struct, frozen=True, tag="fetching"):
-    """A download under way: what, bytes here, bytes in all."""
+    """A download under way: what, bytes here, bytes in all (0 while that is not known).
+
+    `waits` are the seconds that the Hub asks to wait before it goes on.
+    """
 
     what: str
     done: int
     total: int
+    waits: float = 0.0
 
 
 class Announced(Struct, frozen=True):
@@ -62,10 +67,15 @@ Report = Callable[[Fetching], None]
 
 
 class Patience:
-    """Decides after each failure whether to try again, and waits; ends at once when `stop` is set."""
+    """Decides after each failure whether to try again, and waits; ends at once when `stop` is set.
 
-    def __init__(self, stop: threading.Event | None = None) -> None:
+    `tell` hears of the seconds that are left while it waits for as long as a server asked.
+    """
+
+    def __init__(self, stop: threading.Event | None = None, tell: Callable[[float], None] = lambda _: None) -> None:
         self._stop = stop or threading.Event()
+        self._tell = tell
+        self._asked = 0.0
         self._vain = 0
         self._interruptions = 0
 
@@ -79,11 +89,23 @@ class Patience:
         self._interruptions += 1
         self._vain = 1 if progressed else self._vain + 1
         wait = FIRST_WAIT_SECONDS * 2 ** (self._vain - 1)
-        if error.wait is not None:
-            wait = max(wait, error.wait)
-        if self._vain >= TRIES or self._interruptions >= MAX_INTERRUPTIONS or wait > LONGEST_WAIT_SECONDS:
+        self._asked += error.wait or 0.0
+        vain = self._vain >= TRIES or self._interruptions >= MAX_INTERRUPTIONS
+        if vain or self._asked > LONGEST_WAIT_SECONDS:
             raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail) from None
-        self._stop.wait(wait)
+        if error.wait is None or error.wait <= wait:
+            self._pause(wait)
+        else:
+            self._keep_waiting(error.wait)
+
+    def _keep_waiting(self, seconds: float) -> None:
+        while seconds > 0:
+            self._tell(seconds)
+            self._pause(min(seconds, TELL_SECONDS))
+            seconds -= TELL_SECONDS
+
+    def _pause(self, seconds: float) -> None:
+        self._stop.wait(seconds)
         self.check()
 
 
@@ -110,8 +132,8 @@ def endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def announced(place: Place, stop: threading.Event | None = None) -> Announced:
-    """The size and, of large files, the SHA-256 of what lies there.
+def announced(place: Place, *, report: Report = lambda _: None, stop: threading.Event | None = None) -> Announced:
+    """The size and, of large files, the SHA-256 of what lies there; `report` hears of waiting.
 
     Raises `EvaluationError`: `FILE_MISSING` where there is nothing for this device to read, else `DOWNLOAD_FAILED`.
     """
@@ -120,21 +142,23 @@ def announced(place: Place, stop: threading.Event | None = None) -> Announced:
     def ask() -> huggingface_hub.HfFileMetadata:
         return huggingface_hub.get_hf_file_metadata(_url(place), timeout=CONNECT_SECONDS, endpoint=endpoint())
 
-    found = _patiently(place, ask, stop)
+    found = _patiently(place, ask, report, stop)
     etag = (found.etag or "").strip('"')
     is_sha256 = len(etag) == 64 and all(digit in "0123456789abcdef" for digit in etag)
     return Announced(found.size, bytes.fromhex(etag) if is_sha256 else None)
 
 
-def data_set_bytes(repository: str, commit: str, stop: threading.Event | None = None) -> int:
-    """The size of all files of a data set. Raises `EvaluationError` as `announced` does."""
+def data_set_bytes(
+    repository: str, commit: str, *, report: Report = lambda _: None, stop: threading.Event | None = None
+) -> int:
+    """The size of all files of a data set; `report` hears of waiting. Raises `EvaluationError` as `announced` does."""
     import huggingface_hub
 
     def ask() -> huggingface_hub.DatasetInfo:
         api = huggingface_hub.HfApi(endpoint=endpoint())
         return api.dataset_info(repository, revision=commit, files_metadata=True, timeout=CONNECT_SECONDS)
 
-    found = _patiently(Place(repository, commit, "", data_set=True), ask, stop)
+    found = _patiently(Place(repository, commit, "", data_set=True), ask, report, stop)
     return sum(sibling.size or 0 for sibling in found.siblings or ())
 
 
@@ -146,7 +170,7 @@ def download(
     Raises `EvaluationError`: `FILE_MISSING`, `HASH_MISMATCH` where more than `size` bytes come, else
     `DOWNLOAD_FAILED`; what came by then stays. The caller verifies the content.
     """
-    patience = Patience(stop)
+    patience = Patience(stop, lambda waits: report(Fetching(str(place), into.stat().st_size, size, waits)))
     into.touch()
     if into.stat().st_size > size:
         os.truncate(into, 0)
@@ -158,8 +182,8 @@ def download(
             patience.lost(error, progressed=into.stat().st_size > have)
 
 
-def _patiently(place: Place, ask: Callable[[], Answer], stop: threading.Event | None) -> Answer:
-    patience = Patience(stop)
+def _patiently(place: Place, ask: Callable[[], Answer], report: Report, stop: threading.Event | None) -> Answer:
+    patience = Patience(stop, lambda waits: report(Fetching(str(place), 0, 0, waits)))
     while True:
         try:
             with _explained(place):
@@ -259,6 +283,14 @@ def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
     return float(limits.reset_in_seconds) if limits is not None and not limits.remaining else None
 
 
+def _after(seconds: float) -> str:
+    """When so many seconds are over, by this machine's clock and calendar."""
+    try:
+        return time.strftime("after %H:%M:%S on %d %B %Y", time.localtime(time.time() + seconds + 1))
+    except (OverflowError, OSError, ValueError):  # beyond what calendars can tell
+        return "later"
+
+
 def _refusal(error: Exception, place: Place) -> Exception:
     """What a status code means: gone, not for us, or later."""
     from huggingface_hub import get_token
@@ -270,8 +302,8 @@ def _refusal(error: Exception, place: Place) -> Exception:
     code = headers.get("X-Error-Code")
     if status in BUSY:
         wait = _asked_to_wait(headers)
-        later = f" and asks to wait {wait:.0f} seconds" if wait is not None else ""
-        return Interrupted(f"{place}: the Hub is busy (status {status}){later}. Try again later.", wait)
+        later = f" and asks to wait {wait:.0f} seconds. Try again {_after(wait)}." if wait else ". Try again later."
+        return Interrupted(f"{place}: the Hub is busy (status {status}){later}", wait)
     if status == 416:
         return Interrupted(f"{place}: the Hub does not have the bytes that are missing.")
     if status == 401 and said == "Invalid credentials in Authorization header":

@@ -85,7 +85,7 @@ def _forget(entry: Entry, cache: Cache) -> None:
 def _fetch(source: Source, cache: Cache, report: Report, stop: threading.Event | None) -> None:
     place = f"{source.repository}@{source.commit[:7]}"
     try:
-        size = data_set_bytes(source.repository, source.commit, stop)
+        size = data_set_bytes(source.repository, source.commit, report=report, stop=stop)
         room = max(SMALLEST_ROOM, ROOM_PER_BYTE * size)
         with cache.room(source.cached, min(room, cache.limit)) as partial:
             if cache.find(source.cached) is None:

@@ -100,7 +100,7 @@ def _place(order: Order, url: str) -> Place:
 
 
 def _fetched(place: Place, file: Path, left: int, report: Any) -> int:
-    said = announced(place)
+    said = announced(place, report=report)
     if said.size is None or said.size > left:
         raise _Refused(f"{place} has {said.size} bytes; there is room for {left}.")
     download(place, said.size, file, report=report)

@@ -16,8 +16,8 @@ log = structlog.get_logger("peerboard")
 class Downloads:
     """A report for one job's downloads; made and ended on the loop, called by the thread that downloads.
 
-    `tell` is called on the loop: at most every `TELL_SECONDS` for each file, when one is complete, and with None once
-    nothing is downloaded any more. After `end` it is never called again.
+    `tell` is called on the loop: at most every `TELL_SECONDS` for each file, when one is complete, when the Hub asks to
+    wait, and with None once nothing is downloaded any more. After `end` it is never called again.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -25,18 +25,22 @@ class Downloads:
         self._loop = trio.lowlevel.current_trio_token()
         self._what = ""
         self._next = 0.0
+        self._waits = 0.0
         self._told = False
         self._ended = False
 
     def __call__(self, fetching: Fetching) -> None:
         """From the thread: so much is here."""
-        complete, now = fetching.done == fetching.total, time.monotonic()
-        if fetching.what != self._what:
+        complete, now = fetching.done == fetching.total and not fetching.waits, time.monotonic()
+        waits, self._waits = self._waits, fetching.waits
+        if fetching.waits > waits:
+            log.info("waiting for the Hub", what=fetching.what, seconds=round(fetching.waits))
+        if fetching.total and fetching.what != self._what:
             self._what, self._next = fetching.what, 0.0
             log.info("fetching", what=fetching.what, bytes=fetching.total)
         if complete:
             log.info("fetched", what=fetching.what, bytes=fetching.total)
-        if complete or now >= self._next:
+        if complete or fetching.waits or now >= self._next:
             self._next = now + TELL_SECONDS
             try:
                 self._loop.run_sync_soon(self._heard, fetching)

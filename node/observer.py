@@ -230,7 +230,7 @@ class Observer:
     def _downloads(self) -> list[Json]:
         current = self.scheduler.current if self.scheduler else None
         return [
-            {"what": each.what, "done": each.done, "total": each.total}
+            {"what": each.what, "done": each.done, "total": each.total, "waits_s": each.waits}
             for each in (current.downloads if current else ())
         ]
 

@@ -50,14 +50,19 @@ class ProgressLine:
 
 
 class FetchingLine:
-    """Says on stderr what is fetched from the Hub, once for each file."""
+    """Says on stderr what is fetched from the Hub, once for each file, and when the Hub asks to wait."""
 
     def __init__(self) -> None:
         self._what = ""
+        self._waits = 0.0
 
     def __call__(self, fetching: Any) -> None:
-        """`fetching` has `what` and `total` in bytes."""
-        if fetching.what != self._what:
+        """`fetching` has `what`, `total` in bytes, and `waits` in seconds."""
+        waits, self._waits = self._waits, fetching.waits
+        if fetching.waits > waits:
+            text = f"{safe(fetching.what)}: the Hub asks to wait {duration(fetching.waits)}. Ctrl-C ends it."
+            print(text, file=sys.stderr, flush=True)
+        if fetching.total and fetching.what != self._what:
             self._what = fetching.what
             print(f"fetching {safe(fetching.what)}, {fetching.total / 1e6:,.1f} MB", file=sys.stderr, flush=True)
 

@@ -117,6 +117,8 @@ def _lines(answer: Json, terminal: Terminal) -> Iterator[str]:
         yield _fit(f"  {safe(reason['title'])} ({safe(reason['code'])}{safe(until)})", terminal)
     for each in data.get("downloads", ()):
         share = f"{size(each['done'])} of {size(each['total'])}"
+        if waits := each.get("waits_s"):
+            share = f"the Hub asks to wait {duration(waits)}"
         yield _fit(f"  fetching {safe(each['what'])} · {share}", terminal)
     log = data["log"]
     age = f", heard {duration(log['age_s'])} ago" if log["age_s"] is not None else ", not heard yet"

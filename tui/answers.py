@@ -111,11 +111,12 @@ class Current(Struct, frozen=True):
 
 
 class Download(Struct, frozen=True):
-    """A file on its way, in bytes."""
+    """A file on its way, in bytes; `waits_s` is how long the Hub asks to wait."""
 
     what: str
     done: Whole = 0
     total: Whole = 0
+    waits_s: float = 0.0
 
 
 class Spent(Struct, frozen=True):

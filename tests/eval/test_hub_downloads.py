@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eval import hub as hub_module
 from eval.artefacts import Resolver, cached_name
@@ -131,11 +133,69 @@ def test_a_hub_that_stays_busy_is_left_alone(
 
 
 def test_a_long_wait_is_passed_on_to_the_person(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
-    hub.disturb("model.gguf", refused(429, retry_after="300"), method="HEAD")
+    hub.disturb("model.gguf", refused(429, retry_after="301"), method="HEAD")
+    before = time.time()
     error = failure(cache, pinned())
     assert error.failure is Failure.DOWNLOAD_FAILED
-    assert "asks to wait 300 seconds" in error.detail
+    said = re.search(r"asks to wait 301 seconds\. Try again after (.*)\.$", error.detail)
+    assert said
+    assert before + 301 <= time.mktime(time.strptime(said[1], "%H:%M:%S on %d %B %Y")) <= time.time() + 302
     assert len(hub.requests("model.gguf", "HEAD")) == 1
+
+
+class Waits(threading.Event):
+    """Time that passes at once; `stops` is how often one may wait before nobody needs the result any more."""
+
+    def __init__(self, stops: int = 1000) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._stops = stops
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.seconds.append(timeout)
+        if len(self.seconds) == self._stops:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize(("method", "size"), [("HEAD", 0), ("GET", len(DATA))])
+def test_a_hub_that_asks_to_wait_is_waited_for_and_that_is_told(
+    repository: Repository, hub: HubStandIn, cache: Cache, method: str, size: int
+) -> None:
+    hub.disturb("model.gguf", refused(429, retry_after="43"), method=method)
+    told: list[Fetching] = []
+    waits = Waits()
+    assert Resolver(cache=cache).resolve(pinned(), told.append, waits).read_bytes() == DATA
+    assert waits.seconds == [10.0, 10.0, 10.0, 10.0, 3.0]
+    waiting = [each for each in told if each.waits]
+    assert waiting == [Fetching("some/model@ccccccc:model.gguf", 0, size, left) for left in (43, 33, 23, 13, 3)]
+    assert told[-1] == Fetching("some/model@ccccccc:model.gguf", len(DATA), len(DATA))
+
+
+def test_waiting_ends_when_nobody_needs_the_file(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
+    hub.disturb("model.gguf", refused(503, retry_after="200"), method="GET")
+    waits = Waits(stops=2)
+    with pytest.raises(EvaluationError, match="stopped"):
+        Resolver(cache=cache).resolve(pinned(), stop=waits)
+    assert waits.seconds == [10.0, 10.0]
+
+
+def test_all_that_a_server_asks_to_wait_is_added_up(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
+    busy = refused(429, retry_after="151")
+    for answer in (busy, lambda redirection: redirection, busy):
+        hub.disturb("model.gguf", answer, server="hub")
+    hub.disturb("model.gguf", cut_after(1000), server="cdn")
+    waits = Waits()
+    with pytest.raises(EvaluationError, match="asks to wait 151 seconds"):
+        Resolver(cache=cache).resolve(pinned(), stop=waits)
+    assert sum(waits.seconds) == 151
+    assert cache.files()[0].size == 1000, "what came stays"
+
+
+@given(st.floats(min_value=0, allow_nan=False))
+def test_any_time_to_wait_can_be_told(seconds: float) -> None:
+    assert hub_module._after(seconds).startswith(("after ", "later"))
 
 
 @pytest.mark.parametrize(

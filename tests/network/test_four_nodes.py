@@ -81,7 +81,7 @@ async def test_downloads_are_in_the_status_with_how_far_they_are(kit: Kit, autoj
         assert observer.status()["evaluation"] == settings | {"engine": run.engine, "hardware": run.hardware}
     assert len(seen) == 6
     assert all(len(downloads) == 2 for downloads in seen[:-1])
-    assert seen[-1] == [{"what": "now", "done": 10, "total": 100}], "nothing follows the last one"
+    assert seen[-1] == [{"what": "now", "done": 10, "total": 100, "waits_s": 0.0}], "nothing follows the last one"
 
 
 async def test_a_liar_is_outvoted_and_earns_nothing(kit: Kit, autojump_clock: MockClock) -> None:

@@ -12,8 +12,9 @@ import pytest
 from eval import local, sandbox, user_folder
 from eval.demo.questions import choice_questions, word_questions
 from eval.failing import EvaluationError
+from eval.hub import Fetching
 from eval.sandbox import Sandbox
-from peerboard.local_evaluation import ProgressLine
+from peerboard.local_evaluation import FetchingLine, ProgressLine
 from protocol.failures import Failure
 
 WORDS = ("--benchmark", "tally-words")
@@ -236,3 +237,14 @@ def test_a_fault_of_the_evaluator_is_not_put_down_to_the_model(
     assert "nowhere to write" in done.error
     assert "peerboard doctor" in done.error
     assert "maker" not in done.error
+
+
+def test_what_is_fetched_is_said_once_and_each_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    line = FetchingLine()
+    for done, total, waits in ((0, 0, 250.0), (0, 0, 240.0), (0, 9_300_000, 0.0), (1, 9_300_000, 0.0), (2, 0, 42.0)):
+        line(Fetching("some/model@5555555:model.gguf", done, total, waits))
+    assert capsys.readouterr().err.splitlines() == [
+        "some/model@5555555:model.gguf: the Hub asks to wait 4 min. Ctrl-C ends it.",
+        "fetching some/model@5555555:model.gguf, 9.3 MB",
+        "some/model@5555555:model.gguf: the Hub asks to wait 42 s. Ctrl-C ends it.",
+    ]

@@ -143,6 +143,14 @@ def test_before_the_first_mark_everything_has_something_to_say(daemon: Any, call
     assert "No peer is connected" in call("peers", *home).text
 
 
+def test_that_the_hub_asks_to_wait_is_in_the_status(daemon: Any, call: Callable[..., Any]) -> None:
+    status = json.loads(daemon.answers["GET /v1/status"])
+    status["data"]["downloads"][0]["waits_s"] = 83.0
+    daemon.answers["GET /v1/status"] = json.dumps(status).encode()
+    text = call("status", "--home", daemon.home.folder).text
+    assert "\n  fetching some/model@5555555:model.gguf · the Hub asks to wait 83 s\n" in text
+
+
 @pytest.mark.parametrize("name", ["leaderboard", "models", "benchmarks", "runners", "results"])
 def test_the_answers_of_a_real_ledger_are_understood(
     name: str, daemon: Any, call: Callable[..., Any], tmp_path: Path

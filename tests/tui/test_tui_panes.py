@@ -159,6 +159,9 @@ def test_downloads_are_shown_with_how_far_they_are(live: View) -> None:
     view = msgspec.structs.replace(live, status=msgspec.structs.replace(live.status, downloads=downloads))
     assert "fetching some/model@5555555:model.gguf  3.1 of 1,874 MB" in said(now_lines(view, Instant(1001.0, 0.0), 60))
     assert all(width_of(each) <= 40 for each in now_lines(view, Instant(1001.0, 0.0), 40))
+    downloads = (msgspec.structs.replace(downloads[0], waits_s=95.0),)
+    view = msgspec.structs.replace(live, status=msgspec.structs.replace(live.status, downloads=downloads))
+    assert "some/model@5555555:model.gguf  the Hub asks to wait 1" in said(now_lines(view, Instant(1001.0, 0.0), 70))
 
 
 def test_the_daemons_warnings_are_passed_on(live: View) -> None:

@@ -71,6 +71,8 @@ def _current(status: Status, tasks: Tasks | None, width: int) -> list[Line]:
 
 def _download(download: Download, width: int) -> Line:
     much = f"  {megabytes(download.done)} of {megabytes(download.total)} MB"
+    if download.waits_s:
+        much = f"  the Hub asks to wait {left(download.waits_s)}"
     name = cut_middle(download.what, max(8, width - len("fetching ") - len(much)))
     return line(span("fetching ", "muted"), span(name), span(much, "muted"))
 
