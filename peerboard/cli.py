@@ -11,6 +11,7 @@ try:
 
     from peerboard.endings import is_interrupt
     from peerboard.exits import CommandFailed, Exit, fail
+    from peerboard.options import BenchmarkOption, CodeSandboxOption, DataOption, HomeOption, JsonOption, ParentOption
 except KeyboardInterrupt:
     raise SystemExit(130) from None  # Ctrl-C is no error, not even before there is a `main`
 
@@ -23,21 +24,6 @@ app = typer.Typer(
 bootstrap_app = typer.Typer(help="The public face of a network.", rich_markup_mode=None)
 key_app = typer.Typer(help="This home's keys.", rich_markup_mode=None)
 config_app = typer.Typer(help="This home's settings.", rich_markup_mode=None)
-
-HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder that holds everything of this node.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DataOption = Annotated[
-    Path | None, typer.Option("--data", envvar="PEERBOARD_DATA", help="Folder with local copies of data sets.")
-]
-BenchmarkOption = Annotated[str, typer.Option("--benchmark", help="Name of the benchmark.")]
-CodeSandboxOption = Annotated[
-    Literal["strong", "in-process", "limits"] | None,
-    typer.Option(
-        "--code-sandbox",
-        help="The weakest sandbox in which a program that a model wrote may run; else the setting of that name.",
-    ),
-]
-ParentOption = Annotated[bool, typer.Option("--exit-with-parent", hidden=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
