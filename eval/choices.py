@@ -3,9 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.engine import Engine, Stream
+from eval.branches import Tree, trees
+from eval.engine import Engine, Spread, Stream
 from eval.memory import Need
 from eval.model import LoadedModel
+from eval.modes import Layout
 from eval.tails import Tail
 
 
@@ -34,19 +36,24 @@ class Choices:
         self.choices = choices
         self.sums = np.zeros(len(choices))
         self.tail = tail
-        self._left = len(choices)
+        self._left = 1  # the prompt, then its branches
+        self._trees: dict[bool, list[Tree]] = {}
         self._engine: Engine | None = None
         self._sequence = -1
 
-    def need(self, shared: int) -> Need:
-        """Cells for the rest of the prompt and every choice but its last token; a sequence for each branch."""
-        branches = [len(choice) - 1 for choice in self.choices if len(choice) > 1]
-        cells = len(self.prompt) - shared + sum(branches)
-        longest = max(branches, default=0)
+    def need(self, shared: int, layout: Layout) -> Need:
+        """Cells for the rest of the prompt and for the branches (`eval.branches`), a sequence for each of their leaves.
+
+        What choices begin with alike counts once where it is decoded once.
+        """
+        branches = self._branches(layout)
+        cells = len(self.prompt) - shared + sum(len(tree.tokens) for tree in branches)
+        longest = max(map(len, self.choices), default=1) - 1
         if self.tail is not None:
             cells += self.tail.cells
             longest = max(longest, self.tail.cells)
-        return Need(cells, 1 + len(branches) + (self.tail is not None), len(self.prompt) + longest)
+        leaves = sum(tree.leaves for tree in branches)
+        return Need(cells, 1 + leaves + (self.tail is not None), len(self.prompt) + longest)
 
     def begin(self, engine: Engine, sequence: int, shared: int) -> None:
         """Decodes the rest of the prompt, which tells the first token of every choice."""
@@ -65,18 +72,35 @@ class Choices:
         self.sums += values
         if self.tail is not None:
             self.tail.begin(self._engine, self._sequence, len(self.prompt))
-        for position, choice in enumerate(self.choices):
-            if len(choice) == 1:
-                self._left -= 1
-            else:
-                self._branch(self._engine, position, choice)
+        branches = self._branches(self._engine.layout)
+        self._left += len(branches) - 1
+        for tree in branches:
+            self._grow(self._engine, tree)
 
-    def _branch(self, engine: Engine, position: int, choice: list[int]) -> None:
-        sequence = engine.branch(self._sequence)
+    def _branches(self, layout: Layout) -> list[Tree]:
+        if layout.coupled not in self._trees:
+            self._trees[layout.coupled] = trees(self.choices, coupled=layout.coupled)
+        return self._trees[layout.coupled]
+
+    def _grow(self, engine: Engine, tree: Tree) -> None:
+        sequences = [engine.branch(self._sequence) for _ in range(tree.leaves)]
 
         def scored(values: NDArray[np.float64]) -> None:
-            self.sums[position] += values.sum()
+            for number, terms in tree.terms.items():
+                self.sums[number] += values[terms].sum()
             self._left -= 1
-            engine.release(sequence)
+            for sequence in sequences:
+                engine.release(sequence)
 
-        engine.put(Stream(sequence, len(self.prompt), choice[:-1], targets=choice[1:], scored=scored))
+        spread = Spread(sequences, tree.depths, tree.first, tree.counts)
+        engine.put(
+            Stream(
+                sequences[0],
+                len(self.prompt),
+                tree.tokens,
+                targets=tree.targets,
+                places=tree.places,
+                spread=spread if tree.leaves > 1 else None,
+                scored=scored,
+            )
+        )

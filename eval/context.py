@@ -83,17 +83,18 @@ class Context:
     def _make_batch(self, capacity: int) -> None:
         self._token = np.zeros(capacity, np.int32)
         self._position = np.zeros(capacity, np.int32)
-        self._sequence = np.zeros(capacity, np.int32)
         self._output = np.zeros(capacity, np.int8)
-        self._ones = np.ones(capacity, np.int32)
-        self._pointer = (self._sequence.ctypes.data + 4 * np.arange(capacity)).astype(np.uint64)
+        self._sequence = np.zeros(capacity + self.plan.sequences, np.int32)
+        self._sequences = np.ones(capacity, np.int32)  # of each token: so many
+        self._pointer = np.zeros(capacity, np.uint64)  # of each token: where in `_sequence` they begin
+        self._addresses = (self._sequence.ctypes.data + 4 * np.arange(len(self._sequence))).astype(np.uint64)
         self._steps = np.arange(capacity, dtype=np.int32)
-        self._count = 0
+        self._count = self._listed = 0
         self._batch = C.llama_batch()
         self._batch.token = _pointer(self._token, C.llama_token)
         self._batch.embd = None
         self._batch.pos = _pointer(self._position, C.llama_pos)
-        self._batch.n_seq_id = _pointer(self._ones, ctypes.c_int32)
+        self._batch.n_seq_id = _pointer(self._sequences, ctypes.c_int32)
         self._batch.seq_id = _pointer(self._pointer, ctypes.POINTER(C.llama_seq_id))
         self._batch.logits = _pointer(self._output, ctypes.c_int8)
 
@@ -107,9 +108,24 @@ class Context:
         start, stop = self._count, self._count + len(tokens)
         self._token[start:stop] = tokens
         self._position[start:stop] = self._steps[: len(tokens)] + position
-        self._sequence[start:stop] = sequence
+        self._belong(start, stop, [sequence])
         self._output[start:stop] = every
         self._output[stop - 1] = every or last
+        self._count = stop
+
+    def add_tree(
+        self, tokens: Tokens, positions: Tokens, sequences: Sequence[int], first: Tokens, counts: Tokens
+    ) -> None:
+        """Puts tokens that may belong to several sequences into the batch, each with a row.
+
+        Token `i` belongs to `counts[i]` of the `sequences` from number `first[i]` on, and comes behind what these hold
+        and have in the batch. The cache must be unified, with a cell for each token.
+        """
+        start, stop = self._count, self._count + len(tokens)
+        self._token[start:stop] = tokens
+        self._position[start:stop] = positions
+        self._belong(start, stop, sequences, first, counts)
+        self._output[start:stop] = 1
         self._count = stop
 
     def add_each(self, tokens: list[int], positions: list[int], sequences: list[int]) -> None:
@@ -117,9 +133,19 @@ class Context:
         start, stop = self._count, self._count + len(tokens)
         self._token[start:stop] = tokens
         self._position[start:stop] = positions
-        self._sequence[start:stop] = sequences
+        self._belong(start, stop, sequences, self._steps[: len(tokens)])
         self._output[start:stop] = 1
         self._count = stop
+
+    def _belong(
+        self, start: int, stop: int, sequences: Sequence[int], first: Tokens | int = 0, counts: Tokens | int = 1
+    ) -> None:
+        """Lists the sequences; each token of the batch from `start` to `stop` points at its first one there."""
+        listed = self._listed + len(sequences)
+        self._sequence[self._listed : listed] = sequences
+        self._pointer[start:stop] = self._addresses[self._listed + first]
+        self._sequences[start:stop] = counts
+        self._listed = listed
 
     def fill(self) -> None:
         """Tops the last micro-batch up to `FEWEST_ROWS` with tokens that nothing looks at, in the spare sequence.
@@ -140,7 +166,7 @@ class Context:
         """
         self._batch.n_tokens = self._count
         rows = int(self._output[: self._count].sum())
-        self._count = 0
+        self._count = self._listed = 0
         code = C.llama_decode(self._handle, self._batch)
         if self.plan.spare is not None:
             self.forget(self.plan.spare)

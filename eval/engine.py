@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from eval.context import Context, Rows, State, Tokens
 from eval.failing import EvaluationError
 from eval.memory import Need
+from eval.modes import Layout
 from protocol.failures import Failure
 
 _CHUNK_VALUES = 1 << 16  # logits that are turned into double precision at once: they stay in the cache
@@ -29,47 +31,97 @@ Checkpoint = Callable[[int, int, int], None]
 """Called after every decode with (questions done, questions in all, tokens decoded); what it raises ends the run."""
 
 
+class Spread(Struct, frozen=True):
+    """Where the tokens of a stream lie that goes through several sequences at once, as a tree.
+
+    Token `i` lies `depths[i]` behind the stream's position and belongs to `counts[i]` of the `sequences`, from number
+    `first[i]` on. What a token follows comes before it. Only where the plan's layout is `coupled`.
+    """
+
+    sequences: Sequence[int]
+    depths: Tokens
+    first: Tokens
+    counts: Tokens
+
+
 class Stream:
-    """One sequence on its way through the cache: `tokens` are still to be decoded from `position` on.
+    """One sequence on its way through the cache, or with `spread` several: `tokens` are decoded from `position` on.
 
     Exactly one of three things is wanted of it. With `targets`, one per token: the log-probability of each target
-    after its token. With `after`: the log-probabilities of these ids after the last token. Both go to `scored` in one
-    float64 array, in nats; with `below_best` relative to the most likely token's, so at most 0. With neither: the most
-    likely next token goes to `chosen`, with its lead over the second.
+    after its token; where tokens have several, `places` tells after which token each is looked up, ascending. With
+    `after`: the log-probabilities of these ids after the last token. Both go to `scored` in one float64 array, in
+    nats; with `below_best` relative to the most likely token's, so at most 0. With neither: the most likely next token
+    goes to `chosen`, with its lead over the second.
     """
 
     def __init__(
         self,
         sequence: int,
         position: int,
-        tokens: Sequence[int],
+        tokens: Sequence[int] | Tokens,
         *,
         chosen: Callable[[int, float], None] | None = None,
         scored: Callable[[NDArray[np.float64]], None] | None = None,
-        targets: Sequence[int] | None = None,
+        targets: Sequence[int] | Tokens | None = None,
+        places: Tokens | None = None,
         after: Sequence[int] | None = None,
         below_best: bool = False,
+        spread: Spread | None = None,
     ) -> None:
         self.sequence = sequence
         self.below_best = below_best
         self.position = position
-        self.tokens: Tokens = np.asarray(tokens, np.int32)
+        self.left = len(tokens)
         self.chosen = chosen
         self.scored = scored
-        self.targets: Tokens | None = None if targets is None else np.asarray(targets, np.int32)
-        self.after: Tokens | None = None if after is None else np.asarray(after, np.int32)
         self.found: list[NDArray[np.float64]] = []
+        self._tokens: Tokens = np.asarray(tokens, np.int32)
+        self._taken = 0
+        self._spread = spread
+        self.every = targets is not None
+        wanted = after if targets is None else targets
+        self.looked_up: Tokens | None = None if wanted is None else np.asarray(wanted, np.int32)
+        if places is not None:
+            self._places: Tokens = places
+        elif self.every:
+            self._places = np.arange(self.left, dtype=np.int32)
+        else:
+            self._places = np.full(len(wanted or ()), self.left - 1, np.int32)
+
+    def add_to(self, context: Context, count: int) -> None:
+        """Puts the next `count` tokens into the batch: with a row for each where `every` is set, else for the last."""
+        part = slice(self._taken, self._taken + count)
+        tokens, spread = self._tokens[part], self._spread
+        self._taken += count
+        self.left -= count
+        if spread is None:
+            context.add(tokens, self.position, self.sequence, every=self.every, last=not self.left)
+            self.position += count
+        else:
+            positions = self.position + spread.depths[part]
+            context.add_tree(tokens, positions, spread.sequences, spread.first[part], spread.counts[part])
+
+    def segment(self, first: int, rows: int) -> "_Segment | None":
+        """What is to be looked up after the tokens that the batch was given last, in output rows `first` and on."""
+        if self.looked_up is None or not rows:
+            return None
+        start = self._taken - rows
+        low, high = np.searchsorted(self._places, (start, self._taken))
+        return _Segment(self, first, rows, self.looked_up[low:high], self._places[low:high] - start)
 
 
 class _Segment:
-    """The part of a stream that one batch scores: output rows `first` to `first + rows` and the ids to look up."""
+    """The part of a stream that one batch scores: `ids`, each in the one of output rows `first` to `first + rows`
+    that `places`, ascending, tell.
+    """
 
-    def __init__(self, stream: Stream, first: int, rows: int, ids: Tokens, *, complete: bool) -> None:
+    def __init__(self, stream: Stream, first: int, rows: int, ids: Tokens, places: Tokens) -> None:
         self.stream = stream
         self.first = first
         self.rows = rows
         self.ids = ids
-        self.complete = complete
+        self.places = places
+        self.complete = not stream.left
 
 
 class Question(Protocol):
@@ -77,7 +129,7 @@ class Question(Protocol):
 
     prompt: list[int]
 
-    def need(self, shared: int) -> Need:
+    def need(self, shared: int, layout: Layout) -> Need:
         """Cells and sequences at worst, where `shared` tokens of the prompt lie in the common prefix."""
 
     def begin(self, engine: "Engine", sequence: int, shared: int) -> None:
@@ -98,7 +150,7 @@ class Engine:
         self._running: list[tuple[Stream, int]] = []
         self._waiting: deque[Stream] = deque()  # prompts and branches
         self._cells = context.plan.for_questions
-        self._alone = context.plan.layout.alone
+        self.layout = context.plan.layout
         self._shared = 0
         self.decoded = 0
 
@@ -151,7 +203,7 @@ class Engine:
                 self.release(sequence)
                 self._cells += need.cells
                 done += 1
-                if self._alone:
+                if self.layout.alone:
                     self._context.clear()
             checkpoint(done, len(questions), self.decoded)
 
@@ -164,9 +216,9 @@ class Engine:
 
     def _admit(self, queue: deque[Question], active: dict[int, tuple[Question, Need]]) -> None:
         reserved = sum(need.sequences for _, need in active.values())
-        waiting = sum(len(stream.tokens) for stream in self._waiting)
-        while queue and waiting < self._context.plan.batch and not (active and self._alone):
-            need = queue[0].need(self._shared)
+        waiting = sum(stream.left for stream in self._waiting)
+        while queue and waiting < self._context.plan.batch and not (active and self.layout.alone):
+            need = queue[0].need(self._shared, self.layout)
             reserved += need.sequences
             if need.cells > self._cells or reserved > self._most - 1:
                 if not active:
@@ -189,26 +241,20 @@ class Engine:
         segments: list[_Segment] = []
         while self._waiting and self._context.room and rows < self._context.plan.rows:
             stream = self._waiting[0]
-            count = min(len(stream.tokens), self._context.room)
-            if stream.targets is not None:
+            count = min(stream.left, self._context.room)
+            if stream.every:
                 count = min(count, self._context.plan.rows - rows)
-            complete = count == len(stream.tokens)
-            every = stream.targets is not None
-            self._context.add(stream.tokens[:count], stream.position, stream.sequence, every=every, last=complete)
+            stream.add_to(self._context, count)
             self.decoded += count
-            stream.position += count
-            stream.tokens = stream.tokens[count:]
-            if stream.targets is not None:
-                segments.append(_Segment(stream, rows, count, stream.targets[:count], complete=complete))
-                stream.targets = stream.targets[count:]
-                rows += count
-            elif complete and stream.after is not None:
-                segments.append(_Segment(stream, rows, 1, stream.after, complete=True))
-                rows += 1
+            complete = not stream.left
+            given = count if stream.every else int(complete)
+            segment = stream.segment(rows, given)
+            if segment is not None:
+                segments.append(segment)
             elif complete:
                 greedy.append(stream)
                 greedy_rows.append(rows)
-                rows += 1
+            rows += given
             if not complete:
                 break
             self._waiting.popleft()
@@ -253,18 +299,17 @@ class Engine:
 
 
 def _log_probabilities(logits: Rows, segment: _Segment) -> NDArray[np.float64]:
-    """Natural log-softmax of the segment's ids in double precision: one id a row, or all ids in its one row."""
+    """Natural log-softmax of the segment's ids in double precision, each in its row."""
     step = max(1, _CHUNK_VALUES // logits.shape[1])
+    starts = range(0, segment.rows, step)
+    bounds = np.searchsorted(segment.places, (*starts, segment.rows)).tolist()
     found = []
-    for start in range(0, segment.rows, step):
+    for start, low, high in zip(starts, bounds, bounds[1:], strict=False):
         rows = logits[segment.first + start : segment.first + min(start + step, segment.rows)].astype(np.float64)
         rows -= rows.max(axis=1, keepdims=True)
         normaliser = np.zeros(len(rows)) if segment.stream.below_best else np.log(np.exp(rows).sum(axis=1))
-        if len(segment.ids) == segment.rows:
-            ids = segment.ids[start : start + step]
-            found.append(rows[np.arange(len(rows)), ids] - normaliser)
-        else:
-            found.append(rows[0, segment.ids] - normaliser[0])
+        places = segment.places[low:high] - start
+        found.append(rows[places, segment.ids[low:high]] - normaliser[places])
     values = np.concatenate(found)
     if not np.isfinite(values).all():
         raise EvaluationError(Failure.NOT_FINITE)

@@ -110,7 +110,8 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
 def arrangement(job: Job, base: Base, asked: Sequence[Question]) -> Layout:
     """How the cache is laid out for these questions."""
     blocks = base.card is None and not any(isinstance(question, Generation) for question in asked)
-    return layout(job.mode, rows_alone=rows_alone(base.card, base.header), blocks=blocks)
+    alone, recurrent = rows_alone(base.card, base.header), base.outline.recurrent
+    return layout(job.mode, rows_alone=alone, blocks=blocks, recurrent=recurrent)
 
 
 def _configuration(job: Job, base: Base, asked: Sequence[Question]) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from eval.engine import Engine, Stream
 from eval.memory import Need
+from eval.modes import Layout
 
 
 class Forced:
@@ -21,7 +22,7 @@ class Forced:
         self._generated = generated
         self._left = 2 if len(generated) > 1 else 1
 
-    def need(self, shared: int) -> Need:
+    def need(self, shared: int, layout: Layout) -> Need:
         """Cells for the rest of the prompt and every token but the last."""
         longest = len(self.prompt) + len(self._generated) - 1
         return Need(longest - shared, 1, longest)

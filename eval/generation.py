@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from eval.engine import Engine, Stream
 from eval.memory import Need
 from eval.model import LoadedModel
+from eval.modes import Layout
 from eval.tails import Tail
 from eval.transcripts import StopReason
 
@@ -32,7 +33,7 @@ class Generation:
         self._stream: Stream | None = None
         self._engine: Engine | None = None
 
-    def need(self, shared: int) -> Need:
+    def need(self, shared: int, layout: Layout) -> Need:
         """Cells for the rest of the prompt, every new token and the tail; two sequences with a tail."""
         cells = len(self.prompt) - shared + self._max_new
         longest = len(self.prompt) + self._max_new

@@ -60,7 +60,7 @@ def plan_lanes(
     one question fits.
     """
     prefix = [] if layout.alone else common_prefix([question.prompt for question in questions if question.prompt])
-    needs = [question.need(len(prefix)) for question in questions]
+    needs = [question.need(len(prefix), layout) for question in questions]
     if lanes is None:
         lanes = 1 if base.card else lanes_for(base.header.parameters, threads, len(questions))
     while True:

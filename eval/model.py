@@ -64,6 +64,11 @@ class LoadedModel:
             C.llama_model_free(self.handle)  # frees the adapters, too
             self.handle = None
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether some or all layers keep one state of a sequence instead of keys and values of each token."""
+        return bool(C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
+
     def adapter(self, path: Path, sha256: bytes) -> Any:
         """The adapter's handle, loaded once. `ADAPTER_REFUSED` where it does not fit this base.
 

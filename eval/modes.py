@@ -14,6 +14,7 @@ into blocks; elsewhere one question at a time on an empty cache.
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 FAST: Literal["fast"] = "fast"
 REPRODUCIBLE: Literal["reproducible"] = "reproducible"
@@ -28,12 +29,14 @@ class Layout(Struct, frozen=True):
     """`unified`: all sequences share one cache and the cells of common beginnings; else each has cells of its own.
 
     `flash`: attention in blocks, which skips what others have in the cache. `alone`: one question at a time, and
-    nothing shared between questions.
+    nothing shared between questions. `coupled`: a token may belong to several sequences as it is decoded, so that
+    choices that begin alike are decoded as a tree (`eval.branches`).
     """
 
     unified: bool
     flash: bool
     alone: bool
+    coupled: bool = False
 
     @property
     def label(self) -> str:
@@ -43,18 +46,19 @@ class Layout(Struct, frozen=True):
         return f"{cache} cache f16 / {flash}" + (" / one at a time" if self.alone else "")
 
 
-TOGETHER = Layout(unified=True, flash=True, alone=False)
-TOGETHER_PLAIN = Layout(unified=True, flash=False, alone=False)
+TOGETHER = Layout(unified=True, flash=True, alone=False, coupled=True)
+TOGETHER_PLAIN = Layout(unified=True, flash=False, alone=False, coupled=True)
 SPLIT = Layout(unified=False, flash=False, alone=False)
 ALONE = Layout(unified=True, flash=False, alone=True)
 
 
-def layout(mode: Mode, *, rows_alone: bool, blocks: bool) -> Layout:
+def layout(mode: Mode, *, rows_alone: bool, blocks: bool, recurrent: bool) -> Layout:
     """What a mode sets for a model and what is asked of it.
 
     `rows_alone`: whether a product's row never depends on how many there are. `blocks`: whether attention in blocks is
-    as exact as plain attention.
+    as exact as plain attention. `recurrent`: whether layers keep one state of a sequence instead of a cell for each
+    token; llama.cpp does not decode tokens of several sequences with these.
     """
     if mode == FAST:
-        return TOGETHER if blocks else TOGETHER_PLAIN
+        return replace(TOGETHER if blocks else TOGETHER_PLAIN, coupled=not recurrent)
     return SPLIT if rows_alone else ALONE

@@ -2,6 +2,7 @@
 
 from eval.engine import Engine
 from eval.memory import Need
+from eval.modes import Layout
 from eval.tails import Tail
 
 
@@ -16,7 +17,7 @@ class Unasked:
         self.prompt: list[int] = []
         self.tail = tail
 
-    def need(self, shared: int) -> Need:
+    def need(self, shared: int, layout: Layout) -> Need:
         """Cells for the tail alone."""
         cells = self.tail.cells if self.tail else 0
         return Need(cells, 1, cells)

@@ -17,6 +17,7 @@ from eval.generation import Generation
 from eval.header import read_header
 from eval.memory import ContextPlan, plan_context
 from eval.model import LoadedModel
+from eval.modes import TOGETHER
 from eval.tails import Tail
 from eval.transcripts import StopReason
 from protocol.failures import Failure
@@ -56,7 +57,7 @@ class Bench:
         plan: ContextPlan | None = None,
         adapters: Sequence[Scaled] = (),
     ) -> Engine:
-        needs = [question.need(prefix) for question in questions]
+        needs = [question.need(prefix, TOGETHER) for question in questions]
         plan = plan or plan_context(self.header, prefix, needs, slots, 1 << 33)
         with Context(self.model, plan, 1, adapters) as context:
             engine = Engine(context)

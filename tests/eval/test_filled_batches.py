@@ -39,7 +39,7 @@ def asked(model: LoadedModel, number: int, *, length: int, new: int) -> Generati
 
 
 def run(model: LoadedModel, questions: Sequence[Generation], layout: Layout, slots: int = 16) -> None:
-    plan = plan_context(HEADER, 0, [question.need(0) for question in questions], slots, 1 << 33, layout=layout)
+    plan = plan_context(HEADER, 0, [question.need(0, layout) for question in questions], slots, 1 << 33, layout=layout)
     with Context(model, plan, 1) as context:
         Engine(context).run(questions, lambda _done, _total, _decoded: None)
 

@@ -238,7 +238,7 @@ class Endless:
     def __init__(self, prompt: list[int]) -> None:
         self.prompt = prompt
 
-    def need(self, shared: int) -> Need:
+    def need(self, shared: int, layout: Layout) -> Need:
         """Room for its prompt and one branch of one token."""
         return Need(len(self.prompt) - shared + 1, 2, len(self.prompt) + 1)
 

@@ -58,7 +58,7 @@ class Asker:
         """Everything that is computed for each question, without rounding."""
         asked = [self.question(number, choices=choices) for number in numbers]
         prefix = SHARED if len(numbers) > 1 and not self.divided.alone else 0
-        needs = [question.need(prefix) for question in asked]
+        needs = [question.need(prefix, self.divided) for question in asked]
         plan = plan_context(self.header, prefix, needs, slots, limit, layout=self.divided)
         with Context(self.model, plan, threads) as context:
             engine = Engine(context)
@@ -102,7 +102,7 @@ def test_the_same_bits_with_weights_of_any_type(kind: str, wide: Path, tmp_path:
     header = read_header(path)
     assert {WEIGHT_TYPES[each.weight_type].name for each in header.tensors if len(each.shape) > 1} == {kind}
     assert rows_alone(card(), header) == (HERE and kind in UNTILED)
-    asker = Asker(path, layout(REPRODUCIBLE, rows_alone=rows_alone(card(), header), blocks=True))
+    asker = Asker(path, layout(REPRODUCIBLE, rows_alone=rows_alone(card(), header), blocks=True, recurrent=False))
     every = asker.ask(range(COUNT), choices=False)
     assert asker.ask(range(COUNT - 1, -1, -1), choices=False, slots=3) == every
     assert asker.ask([5], choices=False) == {5: every[5]}
@@ -151,6 +151,6 @@ def test_the_modes_agree_with_each_other(benchmark: str) -> None:
 
 def test_where_rows_depend_on_others_questions_are_asked_one_at_a_time() -> None:
     for alone in (True, False):
-        assert layout(FAST, rows_alone=alone, blocks=True) == TOGETHER
-        assert layout(FAST, rows_alone=alone, blocks=False) == TOGETHER_PLAIN
-        assert layout(REPRODUCIBLE, rows_alone=alone, blocks=alone) == (SPLIT if alone else ALONE)
+        assert layout(FAST, rows_alone=alone, blocks=True, recurrent=False) == TOGETHER
+        assert layout(FAST, rows_alone=alone, blocks=False, recurrent=False) == TOGETHER_PLAIN
+        assert layout(REPRODUCIBLE, rows_alone=alone, blocks=alone, recurrent=False) == (SPLIT if alone else ALONE)
