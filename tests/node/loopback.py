@@ -25,3 +25,17 @@ async def opened(
     with trio.fail_after(patience):
         async with open_libp2p_network(seed, listen, announce=announce, relay=relay, inbound=inbound) as network:
             yield network
+
+
+@asynccontextmanager
+async def met(topic: str) -> AsyncIterator[tuple[Libp2pNetwork, Libp2pNetwork]]:
+    """Two networks that listen to a topic; the first has called the second and knows that it listens."""
+    async with (
+        opened("a", LOOPBACK) as a,
+        opened("b", LOOPBACK) as b,
+        a.subscribe(topic, lambda data: True),
+        b.subscribe(topic, lambda data: True),
+    ):
+        await a.connect(b.addresses[0])
+        await a.await_audience(topic)
+        yield a, b

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from node import hardening
 from node.hardening_gossip import DEGREE_HIGH
 from node.libp2p_network import INBOUND, OUTBOUND
-from tests.node.loopback import LOOPBACK, opened
+from tests.node.loopback import LOOPBACK, met, opened
 
 # isort: split
 from libp2p.network.stream.net_stream import NetStream
@@ -125,14 +125,7 @@ async def test_recent_messages_go_through_the_queue() -> None:
 
 async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
     """GuardedPubsub._handle_new_peer, for a peer whose subscription came before."""
-    async with (
-        opened("a", LOOPBACK) as a,
-        opened("b", LOOPBACK) as b,
-        a.subscribe(TOPIC, lambda data: True),
-        b.subscribe(TOPIC, lambda data: True),
-    ):
-        await a.connect(b.addresses[0])
-        await a.await_audience(TOPIC)
+    async with met(TOPIC) as (a, b):
         peer, pubsub = ID.from_string(b.peer), a.pubsub
         found = {}
         for name, register in (("ours", hardening.GuardedPubsub), ("stock", Pubsub)):
@@ -147,9 +140,7 @@ async def test_a_registered_peer_has_room_and_is_in_the_mesh_at_once() -> None:
 
 async def test_a_peer_hears_of_what_is_subscribed_to_while_it_is_greeted(monkeypatch: pytest.MonkeyPatch) -> None:
     """GuardedPubsub._handle_new_peer."""
-    async with opened("a", LOOPBACK) as a, opened("b", LOOPBACK) as b, b.subscribe(TOPIC, lambda data: True):
-        await a.connect(b.addresses[0])
-        await a.await_audience(TOPIC)
+    async with met(TOPIC) as (a, b):
         peer, pubsub = ID.from_string(b.peer), a.pubsub
         greeting: list[str] = []
         stock_hello, stock_write = pubsub.get_hello_packet, NetStream.write

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from node import hardening
 from node.hardening_relay import HOLD_SECONDS, Withheld, speaks_first
-from tests.node.loopback import LOOPBACK, opened
+from tests.node.loopback import LOOPBACK, met, opened
 
 # isort: split
 from libp2p.peer.id import ID
@@ -66,14 +66,7 @@ async def test_what_the_neighbour_sent_is_dropped_and_the_rest_comes_soon_after_
 
 async def test_a_near_neighbour_is_sent_nothing_that_it_is_to_send_itself() -> None:
     """GuardedGossip.relay: each link of the mesh carries a message once, not twice."""
-    async with (
-        opened("a", LOOPBACK) as a,
-        opened("b", LOOPBACK) as b,
-        a.subscribe(TOPIC, lambda data: True),
-        b.subscribe(TOPIC, lambda data: True),
-    ):
-        await a.connect(b.addresses[0])
-        await a.await_audience(TOPIC)
+    async with met(TOPIC) as (a, b):
         router, peer, author = a.pubsub.router, ID.from_string(b.peer), ID(b"c" * 38)
         router.mesh[TOPIC] = {peer}
         connection = a.pubsub.peers[peer].muxed_conn
