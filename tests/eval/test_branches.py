@@ -17,11 +17,14 @@ from eval.choices import Choices
 from eval.context import Context
 from eval.demo import catalogue
 from eval.engine import Engine
+from eval.evaluation import arrangement
 from eval.header import read_header
+from eval.job import Job
 from eval.lanes import plan_lanes, run_lanes
 from eval.memory import ContextPlan, plan_context
 from eval.modes import FAST, REPRODUCIBLE, SPLIT, TOGETHER, TOGETHER_PLAIN, Layout, layout
 from eval.tails import Tail
+from tests.eval.tiny_models import write_mamba
 
 NAT = 0.02  # a token, of F16 weights: docs/evaluation.md
 SHARED = 20
@@ -101,10 +104,6 @@ def test_only_caches_of_one_part_are_coupled() -> None:
             assert layout(FAST, rows_alone=alone, blocks=blocks, recurrent=False).coupled
             assert not layout(FAST, rows_alone=alone, blocks=blocks, recurrent=True).coupled
             assert not layout(REPRODUCIBLE, rows_alone=alone, blocks=blocks, recurrent=False).coupled
-
-
-def test_a_model_of_attention_alone_is_not_recurrent(base: Base) -> None:
-    assert not base.outline.recurrent
 
 
 def asked(offered: Offered, *, tails: bool = False) -> list[Choices]:
@@ -195,6 +194,20 @@ def test_lanes_grow_the_same_trees(base: Base) -> None:
         found.append(questions)
     for other in found[1:]:
         agree(found[0], other)
+
+
+def test_a_model_with_recurrent_layers_reads_choices_that_begin_alike_one_by_one(base: Base, tmp_path: Path) -> None:
+    """llama.cpp takes no tokens of several sequences for it."""
+    path = write_mamba(tmp_path / "mamba.gguf")
+    job = Job(str(path), bytes(32), "tally-choice", (0,))
+    together, by_one = asked(drawn(3)), [asked(drawn(3))[number : number + 1] for number in range(3)]
+    with Base(path, read_header(path)) as recurrent:
+        assert arrangement(job, base, together).coupled
+        found = arrangement(job, recurrent, together)
+        for questions in (together, *by_one):
+            plan = plan_lanes(recurrent, questions, 2, 1, 1 << 33, found)
+            run_lanes(recurrent.model, plan, (), lambda _done, _total, _decoded: None)
+    agree(together, [question for (question,) in by_one])
 
 
 @pytest.mark.skipif(not rows_alone(card(), read_header(catalogue.MODELS / "tally-base.gguf")), reason="rows depend")

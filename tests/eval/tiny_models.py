@@ -1,4 +1,4 @@
-"""GGUF files made on the spot: a tiny random llama, adapters for it, and files that are wrong on purpose."""
+"""GGUF files made on the spot: a tiny random llama, adapters for it, a tiny Mamba, files that are wrong on purpose."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -117,6 +117,51 @@ def write_llama(
 ) -> Path:
     """A random model in F16, of about 0.1 M weights unless `shape` says otherwise."""
     path.write_bytes(gguf_bytes(llama_metadata(context_length, shape), llama_tensors(seed, sharpness, shape)))
+    return path
+
+
+def write_mamba(path: Path, seed: int = 0) -> Path:
+    """A random model without attention: two layers that keep one state of each sequence. In F32."""
+    inner, states, rank, kernel = 2 * EMBEDDING, 16, 4, 4
+    draws = np.random.default_rng(seed)
+
+    def matrix(*shape: int) -> Array:
+        found: Array = (draws.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+        return found
+
+    tensors: dict[str, Array] = {
+        "token_embd.weight": EMBEDDING * matrix(len(vocabulary()[0]), EMBEDDING),
+        "output_norm.weight": np.ones(EMBEDDING, np.float32),
+        "output.weight": 3 * matrix(len(vocabulary()[0]), EMBEDDING),
+    }
+    for layer in range(LAYERS):
+        tensors |= {
+            f"blk.{layer}.{name}": values
+            for name, values in {
+                "attn_norm.weight": np.ones(EMBEDDING, np.float32),
+                "ssm_in.weight": matrix(2 * inner, EMBEDDING),
+                "ssm_conv1d.weight": matrix(inner, kernel),
+                "ssm_conv1d.bias": np.zeros(inner, np.float32),
+                "ssm_x.weight": matrix(rank + 2 * states, inner),
+                "ssm_dt.weight": matrix(inner, rank),
+                "ssm_dt.bias": np.zeros(inner, np.float32),
+                "ssm_a": -np.ones((inner, states), np.float32),
+                "ssm_d": np.ones(inner, np.float32),
+                "ssm_out.weight": matrix(EMBEDDING, inner),
+            }.items()
+        }
+    metadata = {key: value for key, value in llama_metadata().items() if not key.startswith("llama.")}
+    sizes = {"conv_kernel": kernel, "inner_size": inner, "state_size": states, "time_step_rank": rank}
+    metadata |= {f"mamba.ssm.{name}": size for name, size in sizes.items()} | {
+        "general.architecture": "mamba",
+        "mamba.context_length": 2048,
+        "mamba.embedding_length": EMBEDDING,
+        "mamba.block_count": LAYERS,
+        "mamba.feed_forward_length": 0,
+        "mamba.attention.head_count": 0,
+        "mamba.attention.layer_norm_rms_epsilon": 1e-5,
+    }
+    path.write_bytes(gguf_bytes(metadata, tensors))
     return path
 
 
