@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -50,7 +50,7 @@ def choose(model: str, loras: Sequence[str]) -> Chosen:
     for lora in loras:
         typed, scale = _apart(lora)
         added = packaged.get(typed)
-        path = catalogue.MODELS / added.file if added else _existing(typed, packaged, folders=True)
+        path = catalogue.MODELS / added.file if added else _existing(typed, packaged, adapter=True)
         adapters.append((path, _thousandths(lora, scale)))
         name += f" + {typed if added else _label(path)}"
     if len(adapters) > MAX_ADAPTERS:
@@ -65,22 +65,28 @@ def _apart(lora: str) -> tuple[str, str]:
     return (name, scale) if sign and not os.path.exists(lora) else (lora, "")
 
 
-def _existing(typed: str, packaged: Iterable[str], *, folders: bool = False) -> Path:
+def _existing(typed: str, packaged: Mapping[str, catalogue.Entry], *, adapter: bool = False) -> Path:
     try:
         path = Path(typed).expanduser()
         mode = path.stat().st_mode
     except (OSError, ValueError, RuntimeError) as error:  # a name may hold a zero byte, or an unknown user's home
         if isinstance(error, OSError) and error.errno not in _NOT_THERE:
             raise _unreadable(typed, error.strerror or str(error)) from None
-        known = f"{typed!r} is neither a file nor a packaged model; packaged are {', '.join(packaged)}."
-        raise RequestWrong(known, _download(typed) or EXAMPLE, Failure.FILE_MISSING) from None
-    if stat.S_ISDIR(mode) and not folders:
+        raise _unknown(typed, packaged, adapter=adapter) from None
+    if stat.S_ISDIR(mode) and not adapter:
         raise RequestWrong(f"{typed!r} is a folder, a model is one GGUF file.", _files_in(path), Failure.FILE_MISSING)
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise RequestWrong(f"{typed!r} is no ordinary file.", EXAMPLE, Failure.FILE_MISSING)
     if not os.access(path, os.R_OK):
         raise _unreadable(typed, os.strerror(errno.EACCES))
     return path
+
+
+def _unknown(typed: str, packaged: Mapping[str, catalogue.Entry], *, adapter: bool) -> RequestWrong:
+    names = ", ".join(name for name, entry in packaged.items() if not adapter or entry.base is not None)
+    kind, example = ("adapter", f"{EXAMPLE} --lora tally-times") if adapter else ("model", EXAMPLE)
+    known = f"{typed!r} is neither a file nor a packaged {kind}; packaged are {names}."
+    return RequestWrong(known, _download(typed, adapter=adapter) or example, Failure.FILE_MISSING)
 
 
 def _unreadable(typed: str, reason: str) -> RequestWrong:
@@ -99,11 +105,14 @@ def _files_in(folder: Path) -> str:
     return f"Name one of its files: {', '.join(found[:SHOWN_FILES])}{more}" if found else EXAMPLE
 
 
-def _download(typed: str) -> str:
+def _download(typed: str, *, adapter: bool) -> str:
     """What to do with the name of a repository on the Hub."""
     if not _REPOSITORY.fullmatch(typed) or typed.endswith(".gguf"):
         return ""
-    return f"If it is a repository of the Hub, fetch its GGUF file first: hf download {typed} NAME.gguf --local-dir ."
+    what, how = (
+        ("its files", f"--local-dir {Path(typed).name}") if adapter else ("its GGUF file", "NAME.gguf --local-dir .")
+    )
+    return f"If it is a repository of the Hub, fetch {what} first: hf download {typed} {how}"
 
 
 def _label(path: Path) -> str:

@@ -21,6 +21,7 @@ from eval.chosen import Chosen, RequestWrong, choose
 from eval.client import Worker, open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, usable_cores
+from eval.demo import catalogue
 from eval.division import threads_for
 from eval.energy import WORLD, Meter, Power, figures
 from eval.failing import EvaluationError
@@ -30,6 +31,7 @@ from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
 from eval.modes import AUTO, FAST, Mode, Wanted
 from eval.outputs import other_figures
 from eval.peft import convert, is_peft
+from eval.peft_refusals import AdapterRefused, Refusal
 from eval.sandbox import Sandbox
 from eval.scorers import RIGHT
 from eval.scoring import interval, percent, questions_folder
@@ -161,7 +163,11 @@ def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Pa
             except OSError as error:
                 detail = f"{path} could not be converted into {scratch}: {error.strerror}."
                 raise EvaluationError(Failure.ENGINE_FAILED, detail) from None
-        found.append(AdapterFile(str(file), _sha256(file), scale))
+        sha256 = _sha256(file)
+        if made_for := catalogue.made_for_another(sha256, base_sha256):
+            detail = f"{path.name} was made for {made_for}: with a base of the same shape it would spoil the answers."
+            raise AdapterRefused(Refusal.OTHER_BASE, detail)
+        found.append(AdapterFile(str(file), sha256, scale))
     return tuple(found)
 
 

@@ -66,9 +66,12 @@ def questions_ready(
         entry.load(cache.folder)
     except OSError as error:
         raise QuestionsRefused(f"{cache.folder} cannot be written: {error.strerror or error}.") from None
-    except QuestionsRefused:
+    except QuestionsRefused as error:
         _forget(entry, cache)
-        raise
+        if data is None:
+            raise
+        lacking = ", ".join(source.local for source in entry.sources if not (data / source.local).exists())
+        raise QuestionsRefused(f"{data} does not have {lacking}, and {error.detail}") from None
     return cache.folder
 
 

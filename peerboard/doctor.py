@@ -96,6 +96,8 @@ def python(version: tuple[int, ...]) -> Finding:
 
 def folder_usable(home: Home) -> Finding:
     """Whether the home is there and can be read and written."""
+    if home.folder.exists() and not home.folder.is_dir():
+        return Finding(FAIL, "HOME", f"{home.folder} is a file, a home is a folder.", "Name another one with --home.")
     if not home.folder.is_dir():
         return Finding(FAIL, "HOME", f"{home.folder} is not there.", "peerboard init --genesis FILE, or peerboard demo")
     if not os.access(home.folder, os.R_OK | os.W_OK | os.X_OK):
@@ -148,6 +150,9 @@ def _settings(home: Home) -> tuple[Settings, Finding]:
     if not settings.bootstrap and not home.log_key.exists():
         title = "No bootstrap address is set: this node waits to be found."
         return settings, Finding(WARN, "SETTINGS", title, f"Add one to `bootstrap` in {home.settings}")
+    if settings.data and not Path(settings.data).expanduser().is_dir():
+        title = f"{settings.data}, where local copies of data sets were to be, is no folder: they will be downloaded."
+        return settings, Finding(WARN, "SETTINGS", title, f"Correct `data` in {home.settings}")
     return settings, Finding(OK, "SETTINGS", f"{settings.memory} MiB of memory, {settings.disk} MiB of disk")
 
 

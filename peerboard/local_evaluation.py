@@ -180,6 +180,9 @@ def _print_energy(found: dict[str, Any] | None) -> None:
 
 def _settings(folder: Path | None) -> Settings:
     home = find_home(folder)
+    if home.folder.exists() and not home.folder.is_dir():
+        text = f"{home.folder} is a file, a home is a folder."
+        raise CommandFailed("HOME_UNUSABLE", text, "Name another one with --home, or leave it out.", Exit.USAGE)
     try:
         return read_settings(home.settings)
     except SettingsWrong as error:

@@ -73,6 +73,18 @@ def packaged_file(sha256: bytes) -> Path | None:
     return MODELS / found[0] if found else None
 
 
+def made_for_another(adapter: bytes, base: bytes) -> str | None:
+    """The base that a packaged adapter was made for, where `base` is another packaged model and no copy of it.
+
+    Both by the SHA-256 of their files.
+    """
+    packaged = {bytes.fromhex(entry.sha256): entry for entry in entries()}
+    added, model = packaged.get(adapter), packaged.get(base)
+    if added is None or model is None or added.base in (model.name, model.copy_of):
+        return None
+    return added.base
+
+
 @functools.cache
 def demo_benchmarks() -> tuple[Benchmark, ...]:
     """`tally-words` and `tally-choice`, version 1."""

@@ -23,9 +23,9 @@ def refusal(model: str, *loras: str) -> RequestWrong:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("nonesuch", "is neither a file nor a packaged model; packaged are tally-seed"),
-        ("x\0y", "is neither a file nor a packaged model"),
-        ("~nobody-of-this-name/model.gguf", "is neither a file nor a packaged model"),
+        ("nonesuch", "is neither a file nor a packaged "),
+        ("x\0y", "is neither a file nor a packaged "),
+        ("~nobody-of-this-name/model.gguf", "is neither a file nor a packaged "),
         ("x" * 300, "cannot be read: File name too long."),
         (os.devnull, "is no ordinary file"),
     ],
@@ -43,10 +43,18 @@ def test_of_a_folder_its_models_are_named(tmp_path: Path) -> None:
     assert refusal(str(tmp_path)).remedy == "Name one of its files: 0.gguf, 1.gguf, 2.gguf, 3.gguf, 4.gguf and 2 more"
 
 
+def test_what_is_packaged_is_named() -> None:
+    assert "packaged model; packaged are tally-seed, tally-sprout, tally-base" in refusal("nonesuch").detail
+
+
 def test_a_repository_is_to_be_fetched_first() -> None:
     found = refusal("somebody/some-model-GGUF")
     assert "hf download somebody/some-model-GGUF NAME.gguf" in found.remedy
     assert "hf download" not in refusal("folder/model.gguf").remedy
+    with pytest.raises(RequestWrong) as raised:
+        choose("tally-base", ["somebody/some-adapter"])
+    assert "packaged are tally-times, tally-largest." in raised.value.detail
+    assert raised.value.remedy.endswith("hf download somebody/some-adapter --local-dir some-adapter")
 
 
 def test_a_file_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

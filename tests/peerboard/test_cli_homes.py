@@ -17,7 +17,7 @@ import pytest
 from node.home import Home
 from node.identity import load_identity
 from node.peer_key import load_peer_key
-from node.settings import read_settings
+from node.settings import Settings, read_settings, write_settings
 from peerboard import doctor
 from peerboard.client import Daemon
 from peerboard.demo_network import DemoNetwork, write_demo_network
@@ -167,6 +167,18 @@ def test_the_doctor_finds_a_home_that_is_not_there(tmp_path: Path, call: Callabl
     assert {each["code"] for each in done.json["warnings"]} == {code for code, how in found.items() if how != "ok"}
     assert all(each["remedy"] for each in done.json["warnings"])
     assert not (tmp_path / "home").exists()
+
+
+def test_the_doctor_takes_no_file_for_a_home_and_looks_for_the_data(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / 'file'} is a file, a home is a folder." in call("doctor", "--home", tmp_path / "file").text
+    settings = Settings(bootstrap=(ADDRESS,), data=str(tmp_path / "none"))
+    write_settings(Home(tmp_path).settings, settings)
+    text = call("doctor", "--home", tmp_path).text
+    assert f"{tmp_path / 'none'}, where local copies of data sets were to be, is no folder" in text
+    assert f"SETTINGS → Correct `data` in {tmp_path / 'config.toml'}" in text
+    (tmp_path / "none").mkdir()
+    assert "local copies" not in call("doctor", "--home", tmp_path).text
 
 
 def test_the_doctor_finds_a_running_node_well(daemon: Any, network: DemoNetwork, call: Callable[..., Any]) -> None:

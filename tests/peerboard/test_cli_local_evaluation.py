@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eval import local, sandbox, user_folder
+from eval.demo import catalogue
 from eval.demo.questions import choice_questions, word_questions
 from eval.failing import EvaluationError
 from eval.hub import Fetching
@@ -79,6 +80,27 @@ def test_an_unknown_model_lists_the_packaged_ones(call: Callable[..., Any]) -> N
         done = call("eval", *model, *WORDS, "--samples", 1, "--json")
         assert (done.code, done.json["error"]["code"]) == (2, "NO_MODEL")
         assert "tally-base" in done.error
+    assert "packaged adapter; packaged are tally-times, tally-largest.\n" in done.error
+    assert done.error.endswith(" --lora tally-times\n")
+
+
+def test_a_packaged_adapter_is_for_its_base_and_copies_of_it(call: Callable[..., Any]) -> None:
+    path = catalogue.MODELS / "tally-times.gguf"
+    for lora in ("tally-times", f"{path}=0.5"):
+        done = call("eval", "tally-tree", "--lora", lora, *WORDS, "--samples", 1, "--json")
+        assert (done.code, done.json["error"]["code"]) == (1, "ADAPTER_REFUSED")
+        assert "tally-times.gguf was made for tally-base" in done.error
+    for base in ("tally-base-q8", "tally-largest"):
+        assert call("eval", base, "--lora", "tally-times", *WORDS, "--samples", 1).code == 0
+
+
+def test_a_file_is_no_home(tmp_path: Path, outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
+    (tmp_path / "home").touch()
+    file = outputs({"index": 0, "output": "x"})
+    for command in (("eval", "tally-base", "--samples", 1), ("score", "--outputs", file)):
+        done = call(*command, *WORDS, "--home", tmp_path / "home", "--json")
+        assert (done.code, done.json["error"]["code"]) == (2, "HOME_UNUSABLE")
+        assert "is a file" in done.error
 
 
 def test_a_file_that_is_no_model(tmp_path: Path, call: Callable[..., Any]) -> None:
@@ -184,6 +206,19 @@ def test_a_folder_of_data_that_is_not_there(tmp_path: Path, call: Callable[..., 
     done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--data", tmp_path / "none", "--json")
     assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
     assert f"{tmp_path / 'none'}, where questions were to be, is no folder." in done.error
+
+
+def test_a_folder_of_data_without_the_benchmarks_files(
+    tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "gsm8k").mkdir()
+    (tmp_path / "gsm8k" / "test.jsonl").touch()
+    done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--data", tmp_path, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
+    assert f"{tmp_path} does not have gsm8k/train.jsonl, and openai/gsm8k@" in done.error
+    assert "http://127.0.0.1:9 cannot be reached" in done.error
 
 
 def test_local_data_is_found_by_option_and_environment(
