@@ -138,8 +138,8 @@ def checked_header(path: Path, refused: Failure) -> Header:
     except OSError as error:  # it was there a moment ago: nothing that the model is to blame for
         raise EvaluationError(Failure.ENGINE_FAILED, f"{path} cannot be read: {error.strerror}.") from None
     if header.is_adapter != (refused is Failure.ADAPTER_REFUSED):
-        wanted = "an adapter" if refused is Failure.ADAPTER_REFUSED else "a model"
-        raise EvaluationError(refused, f"{path.name} is not {wanted}.")
+        found = "an adapter, not a model: name its base, and this beside it" if header.is_adapter else "no adapter"
+        raise EvaluationError(refused, f"{path.name} is {found}.")
     parts = header.integer("split.count", 1)
     if parts > 1:
         part = header.integer("split.no", 0) + 1

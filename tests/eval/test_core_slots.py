@@ -21,6 +21,18 @@ async def test_a_job_gets_what_is_free_and_at_least_one(tmp_path: Path) -> None:
         assert (first, second) == (3, 1)
     async with slots.take(9) as every:
         assert every == 4
+    async with slots.take(0) as one:
+        assert one == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts this process's open files by Linux's /proc")
+async def test_waiting_leaves_no_file_open(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    slots = CoreSlots(tmp_path / "cores", 1)
+    async with slots.take(1):
+        before = len(os.listdir("/proc/self/fd"))
+        with trio.move_on_after(5):
+            await slots.acquire(1)
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_never_more_threads_than_cores_and_everybody_gets_a_turn(

@@ -69,7 +69,9 @@ def refusal(folder: Path, config: dict[str, Any], tensors: Tensors, base: Header
         ({"r": 10**18}, Refusal.FILES),
         ({"r": 3}, Refusal.SHAPE),
         ({"r": 0}, Refusal.FILES),
+        ({"r": True}, Refusal.FILES),
         ({"rank_pattern": [1]}, Refusal.FILES),
+        ({"rank_pattern": {str(number): 2 for number in range(4097)}}, Refusal.FILES),
         ({"auto_mapping": {"base_model_class": "PhiForCausalLM"}}, Refusal.ARCHITECTURE),
     ],
 )
@@ -200,6 +202,14 @@ def test_patterns_mean_what_peft_makes_of_them(patterns: list[str], module: str,
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 1, "alpha_pattern": alphas, "use_rslora": stabilised}
     matching = (alpha for pattern, alpha in alphas.items() if re.match(rf"(.*\.)?({pattern})$", module))
     assert read_settings(config).scaling(module, 4) == next(matching, 1) / (2 if stabilised else 4)
+
+
+def test_bounds_are_within_what_is_allowed() -> None:
+    patterns = {f"layers.{number}": 65_536 for number in range(4096)}
+    settings = read_settings({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "rank_pattern": patterns})
+    assert settings.ranks == {1, 65_536}
+    with pytest.raises(AdapterRefused, match="no rank from 1 to 65536: 65537"):
+        read_settings({"peft_type": "LORA", "r": 65_537, "lora_alpha": 1})
 
 
 ANYTHING = st.recursive(

@@ -84,6 +84,16 @@ def test_an_unknown_model_lists_the_packaged_ones(call: Callable[..., Any]) -> N
     assert done.error.endswith(" --lora tally-times\n")
 
 
+def test_an_adapter_is_no_model_and_a_model_no_adapter(call: Callable[..., Any]) -> None:
+    adapter, model = (catalogue.MODELS / f"tally-{name}.gguf" for name in ("times", "tree"))
+    done = call("eval", adapter, *WORDS, "--samples", 1, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "MODEL_REFUSED")
+    assert "tally-times.gguf is an adapter, not a model: name its base, and this beside it." in done.error
+    done = call("eval", "tally-base", "--lora", model, *WORDS, "--samples", 1, "--json")
+    assert (done.code, done.json["error"]["code"]) == (1, "ADAPTER_REFUSED")
+    assert "tally-tree.gguf is no adapter." in done.error
+
+
 def test_a_packaged_adapter_is_for_its_base_and_copies_of_it(call: Callable[..., Any]) -> None:
     path = catalogue.MODELS / "tally-times.gguf"
     for lora in ("tally-times", f"{path}=0.5"):
