@@ -22,12 +22,13 @@ from msgspec import Struct
 
 from benchmarks.llama_programs import llama_programs
 from benchmarks.shapes import NEW_TOKENS, Offer
+from eval import products
 from eval.base import Base
 from eval.choices import Choices, continuation_tokens
 from eval.generation import Generation
 from eval.header import read_header
 from eval.lanes import plan_lanes, run_lanes
-from eval.modes import TOGETHER, TOGETHER_PLAIN
+from eval.modes import FAST, layout
 from eval.parallel import in_threads
 from eval.scorers import largest
 
@@ -77,8 +78,9 @@ class Own:
 
     def run(self, asked: Sequence[Generation | Choices], steps: int) -> None:
         """Answers questions that take about so many passes after their prompt."""
-        layout = TOGETHER_PLAIN if isinstance(asked[0], Generation) else TOGETHER
-        plan = self._plan(self.base, asked, steps, layout=layout)
+        blocks = not isinstance(asked[0], Generation)
+        arranged = layout(FAST, rows_alone=True, blocks=blocks, recurrent=False, products=products.available())
+        plan = self._plan(self.base, asked, steps, layout=arranged)
         run_lanes(self.base.model, plan, (), lambda _done, _total, _decoded: None)
 
 

@@ -7,12 +7,12 @@
 The demo's models, a random one of 174 M weights (`benchmarks/large_model.py`) or a trained one of 135 M
 (`benchmarks/trained_model.py`, asked real questions of the folder that `PEERBOARD_DATA` names), each with several types
 of weights, answer the same tails in every setup that honest machines may have: threads, questions at once, tokens at
-once, plain and flash attention, divided and F32 caches, for F16 files the same weights as F32 (so that what they are
-multiplied with is not rounded either, as on most graphics cards), and the builds of llama.cpp in the folders given
-(each with the shared libraries for other instruction sets; the first is to be the fastest, which most of the trained
-model's setups and all of its cheats use). A task is five questions, the fewest that are asked, with 16 values each, or
-as `--task` says (20x6: twenty questions, of which the first six values count). Distances are per mille of the spread,
-as the rule takes them (`protocol.fingerprint.agree`).
+once, plain and flash attention, divided and F32 caches, numpy's products of matrices, for F16 files the same weights as
+F32 (so that what they are multiplied with is not rounded either, as on most graphics cards), and the builds of
+llama.cpp in the folders given (each with the shared libraries for other instruction sets; the first is to be the
+fastest, which most of the trained model's setups and all of its cheats use). A task is five questions, the fewest that
+are asked, with 16 values each, or as `--task` says (20x6: twenty questions, of which the first six values count).
+Distances are per mille of the spread, as the rule takes them (`protocol.fingerprint.agree`).
 
 `honest`: every two setups on every task. Attacks: the same file with a quantised cache, other quantisations, other
 checkpoints (of the trained model: its weights with noise), the base or half the strength of an adapter, values of
@@ -67,10 +67,12 @@ HONEST = (
     Setup("16 tokens at once", micro=16, flash=False),
     Setup("token by token", micro=1, flash=False),
     Setup("F32 cache", cache="f32", flash=False),
+    Setup("products in F32", products=True),
+    Setup("products in F32, plain, eight at once", together=8, flash=False, products=True),
 )
 EXACT = Setup("F32 weights"), Setup("F32 weights and cache", cache="f32", flash=False)
 FEW = tuple(HONEST[place] for place in (0, 1, 3, 5))
-TRAINED = tuple(replace(HONEST[place], threads=1, shared=True) for place in (0, 5, 3))
+TRAINED = tuple(replace(HONEST[place], threads=1, shared=True) for place in (0, 5, 3, 8, 9))
 TRAINED_ON_FIRST = (
     *(replace(HONEST[place], threads=1, shared=True) for place in (0, 1, 4, 7, 6)),
     replace(HONEST[2], shared=True),

@@ -8,6 +8,7 @@ cache's type, in which cheats would like to.
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from eval import products
 from eval.binding import C
 from eval.memory import FEWEST_ROWS
 from eval.model import LoadedModel
@@ -42,6 +44,7 @@ class Setup(Struct, frozen=True):
     cache: str = "f16"
     library: str | None = None
     shared: bool = False
+    products: bool = False
 
 
 class Work(Struct, frozen=True):
@@ -133,7 +136,8 @@ def _context(model: LoadedModel, work: Work) -> Any:
     parameters.flash_attn_type = flash
     parameters.kv_unified = setup.unified
     parameters.type_k = parameters.type_v = CACHE_TYPES[setup.cache]
-    context = C.llama_init_from_model(model.handle, parameters)
+    with products.offered() if setup.products else nullcontext():
+        context = C.llama_init_from_model(model.handle, parameters)
     if not context:
         raise SystemExit(f"no context for {setup}")
     if work.adapter:

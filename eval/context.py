@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from eval import products
 from eval.binding import C, forget_words, last_words
 from eval.failing import EvaluationError, refused
 from eval.memory import FEWEST_ROWS, ContextPlan
@@ -48,7 +50,8 @@ class Context:
         parameters.kv_unified = plan.layout.unified
         parameters.offload_kqv = parameters.op_offload = model.card_layers > 0
         parameters.no_perf = True
-        self._handle: Any = C.llama_init_from_model(model.handle, parameters)
+        with products.offered() if plan.layout.products else nullcontext():
+            self._handle: Any = C.llama_init_from_model(model.handle, parameters)
         if not self._handle:
             raise refused(Failure.MODEL_REFUSED, last_words() or "no context can be made for it")
         self._memory: Any = C.llama_get_memory(self._handle)
@@ -171,7 +174,7 @@ class Context:
         if self.plan.spare is not None:
             self.forget(self.plan.spare)
         if code != 0:
-            raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words()}")
+            raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words(5)}")
         if not rows:
             return np.empty((0, self._vocabulary_size), np.float32)
         address = ctypes.cast(C.llama_get_logits(self._handle), ctypes.c_void_p).value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from eval import products
 from eval.backends import Kind, card, devices, hardware, rows_alone
 from eval.base import Base, checked_header
 from eval.benchmarks import QuestionSet
@@ -111,7 +112,8 @@ def arrangement(job: Job, base: Base, asked: Sequence[Question]) -> Layout:
     """How the cache is laid out for these questions."""
     blocks = base.card is None and not any(isinstance(question, Generation) for question in asked)
     alone, recurrent = rows_alone(base.card, base.header), base.outline.recurrent
-    return layout(job.mode, rows_alone=alone, blocks=blocks, recurrent=recurrent)
+    quick = base.card is None and products.available()
+    return layout(job.mode, rows_alone=alone, blocks=blocks, recurrent=recurrent, products=quick)
 
 
 def _configuration(job: Job, base: Base, asked: Sequence[Question]) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from eval import products
 from eval.base import Base
 from eval.context import Context, Scaled
 from eval.division import lanes_for, threads_in_each
@@ -61,13 +62,14 @@ def plan_lanes(
     """
     prefix = [] if layout.alone else common_prefix([question.prompt for question in questions if question.prompt])
     needs = [question.need(len(prefix), layout) for question in questions]
+    besides = adapter_bytes + (products.bytes_taken(base.header, threads) if layout.products else 0)
     if lanes is None:
         lanes = 1 if base.card else lanes_for(base.header.parameters, threads, len(questions))
     while True:
         hands = deal(needs, lanes)
         slots = together or max(best_slots(base.header, [needs[place] for place in hand], steps) for hand in hands)
         copied = cache_bytes_per_cell(base.header) * len(prefix) if lanes > 1 else 0
-        takes = partial(base.takes, besides=adapter_bytes + copied, contexts=lanes)
+        takes = partial(base.takes, besides=besides + copied, contexts=lanes)
         try:
             context = plan_context(base.header, len(prefix), needs, slots, limit, layout=layout, takes=takes)
         except EvaluationError:

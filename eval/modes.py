@@ -3,7 +3,8 @@
 *fast*: one unified cache, as many questions at once as pay. Logits depend a little on what else is in the batch, never
 on anything outside it. Where everything is read in large batches, which is choices on processors, attention comes in
 blocks (flash attention); in small batches, and on graphics cards in all, llama.cpp's blocks add values up in F16, the
-worse the longer the prompt, so that it is plain there (docs/decisions/0022).
+worse the longer the prompt, so that it is plain there (docs/decisions/0022). On processors large products are numpy's
+(`eval.products`, docs/decisions/0024).
 
 *reproducible*: a question's log-probabilities, tokens and fingerprint are the same bits alone, beside other questions,
 in any order and after any others, on one machine and build. Where each row of the model's matrix products is computed
@@ -30,20 +31,23 @@ class Layout(Struct, frozen=True):
 
     `flash`: attention in blocks, which skips what others have in the cache. `alone`: one question at a time, and
     nothing shared between questions. `coupled`: a token may belong to several sequences as it is decoded, so that
-    choices that begin alike are decoded as a tree (`eval.branches`).
+    choices that begin alike are decoded as a tree (`eval.branches`). `products`: batches' products with weights come
+    from `eval.products`.
     """
 
     unified: bool
     flash: bool
     alone: bool
     coupled: bool = False
+    products: bool = False
 
     @property
     def label(self) -> str:
         """A few words for people and records."""
         cache = "unified" if self.unified else "split"
         flash = "flash attention" if self.flash else "plain attention"
-        return f"{cache} cache f16 / {flash}" + (" / one at a time" if self.alone else "")
+        others = (" / one at a time" if self.alone else "") + (" / products in f32" if self.products else "")
+        return f"{cache} cache f16 / {flash}{others}"
 
 
 TOGETHER = Layout(unified=True, flash=True, alone=False, coupled=True)
@@ -52,13 +56,14 @@ SPLIT = Layout(unified=False, flash=False, alone=False)
 ALONE = Layout(unified=True, flash=False, alone=True)
 
 
-def layout(mode: Mode, *, rows_alone: bool, blocks: bool, recurrent: bool) -> Layout:
+def layout(mode: Mode, *, rows_alone: bool, blocks: bool, recurrent: bool, products: bool = False) -> Layout:
     """What a mode sets for a model and what is asked of it.
 
     `rows_alone`: whether a product's row never depends on how many there are. `blocks`: whether attention in blocks is
     as exact as plain attention. `recurrent`: whether layers keep one state of a sequence instead of a cell for each
-    token; llama.cpp does not decode tokens of several sequences with these.
+    token; llama.cpp does not decode tokens of several sequences with these. `products`: whether `eval.products` is to
+    be had.
     """
     if mode == FAST:
-        return replace(TOGETHER if blocks else TOGETHER_PLAIN, coupled=not recurrent)
+        return replace(TOGETHER if blocks else TOGETHER_PLAIN, coupled=not recurrent, products=products)
     return SPLIT if rows_alone else ALONE

@@ -1,0 +1,252 @@
+"""Products of matrices with many rows, computed by numpy's library for linear algebra in 32-bit floats.
+
+llama.cpp's kernels are made for single tokens: of a large batch they compute each number by itself, at a third of the
+speed of a good product of 32-bit matrices, which uses all that the processor at hand can do. So a batch's weights are
+turned into 32-bit floats, a tile at a time, and multiplied by numpy. What is multiplied with them is not rounded to 8
+bits first, as on graphics cards: results lie as far from the kernels' as those of two builds from each other
+(docs/fingerprint.md).
+
+For llama.cpp this is a backend of its own, like its BLAS backend, that knows one operation; all else stays with its own
+code for processors. A context that is made while it is `offered` uses it for as long as it lives.
+"""
+
+import ctypes
+import functools
+import platform
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval import ggml
+from eval.binding import add_words
+from eval.header import Header
+
+FEWEST_ROWS = 32
+"""With fewer it takes longer to convert the weights than to multiply with them as they are (llama.cpp's own limit)."""
+FLOAT_BYTES = 4
+TILE_VALUES = 1 << 21  # 8 MiB of floats: smaller tiles, converted and used in the cache, gain nothing
+_PACKED_BYTES = 16 << 20  # a thread's, in which the library puts what it multiplies in order: the most that was seen
+_SHORTEST = 32
+_NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
+_PROCESSORS = frozenset({"x86_64", "amd64"})  # ARM's kernels for 8-bit integers are as fast as products of floats
+_VIEWS = ("NONE", "RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE")
+
+Matrix = NDArray[np.float32]
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this processor gains by it, and the engine's build can be given a backend."""
+    return platform.machine().lower() in _PROCESSORS and ggml.speaks_this()
+
+
+def bytes_taken(header: Header, threads: int) -> int:
+    """Memory that so many threads take for the products with a model's weights, beside the batches' own."""
+    largest = max((FLOAT_BYTES * tensor.elements for tensor in header.tensors), default=0)
+    return threads * (min(largest, FLOAT_BYTES * TILE_VALUES) + min(largest, _PACKED_BYTES))
+
+
+@contextmanager
+def offered() -> Iterator[None]:
+    """Within the block new contexts of llama.cpp take their large products from here. Needs `available`."""
+    library, registration = ggml.functions(), _Accelerator.only().registration
+    library.ggml_backend_register(ctypes.addressof(registration))
+    try:
+        yield
+    finally:
+        library.ggml_backend_unload(ctypes.addressof(registration))
+
+
+class _Backend:
+    """What one context computes with: as many threads as the context has."""
+
+    def __init__(self, accelerator: "_Accelerator") -> None:
+        self.structure = ggml.Backend(
+            guid=ctypes.addressof(accelerator.guid),
+            get_name=accelerator.named,
+            free=accelerator.freed,
+            graph_compute=accelerator.computed,
+            device=ctypes.addressof(accelerator.device),
+        )
+        self._threads = 1
+        self._pool: ThreadPoolExecutor | None = None
+        self._own = threading.local()
+
+    def set_threads(self, threads: int) -> None:
+        """How many threads a product is computed by."""
+        if threads != self._threads:
+            self.close()
+            self._threads = threads
+            self._pool = ThreadPoolExecutor(threads - 1, "products") if threads > 1 else None
+
+    def multiply(self, node: ggml.Tensor) -> None:
+        """Computes one product: its rows are those of the second source, its columns the first's rows."""
+        weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
+        inputs, outputs, rows = weights.ne[0], weights.ne[1], values.ne[1]
+        left = _matrix(values.data, rows, inputs)
+        result = _matrix(node.data, rows, outputs)
+        step = max(_SHORTEST, TILE_VALUES // inputs)
+        starts = iter(range(0, outputs, step))
+        taking = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with taking:
+                    start = next(starts, None)
+                if start is None:
+                    return
+                stop = min(start + step, outputs)
+                np.matmul(left, self._converted(weights, start, stop).T, out=result[:, start:stop])
+
+        others = [self._pool.submit(work) for _ in range(self._threads - 1)] if self._pool else []
+        work()
+        for other in others:
+            other.result()
+
+    def _converted(self, weights: ggml.Tensor, start: int, stop: int) -> Matrix:
+        """Rows of the weights as floats, in a place of this thread's that the next tile takes."""
+        inputs = weights.ne[0]
+        address = weights.data + start * weights.nb[1]
+        if weights.type == ggml.F32:
+            return _matrix(address, stop - start, inputs)
+        needed = (stop - start) * inputs
+        tile: Matrix | None = getattr(self._own, "tile", None)
+        if tile is None or tile.size < needed:
+            tile = self._own.tile = np.empty(needed, np.float32)
+        _to_float(weights.type)(address, tile.ctypes.data, needed)
+        return tile[:needed].reshape(stop - start, inputs)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+class _Accelerator:
+    """The one device of this backend, its registration, and the functions that ggml calls.
+
+    A function that ggml calls must raise nothing: what goes wrong in a product fails the batch.
+    """
+
+    def __init__(self) -> None:
+        self._backends: dict[int, _Backend] = {}
+        operations = ggml.operations()
+        self._product = operations["MUL_MAT"]
+        self._views = frozenset(operations[name] for name in _VIEWS)
+        self._buffers = ggml.functions().ggml_backend_cpu_buffer_type()
+        self.guid = ctypes.create_string_buffer(b"peerboard product", 16 + 2)
+        self._name, self._described = ctypes.c_char_p(_NAME), ctypes.c_char_p(_DESCRIPTION)
+        name = ctypes.cast(self._name, ggml.Pointer).value
+        description = ctypes.cast(self._described, ggml.Pointer).value
+        self.named = ggml.Named(lambda _: name)
+        self.freed = ggml.Freed(self._free)
+        self.computed = ggml.Computed(self._compute)
+        self._threaded = ggml.Threaded(self._set_threads)
+        threaded = ctypes.cast(self._threaded, ggml.Pointer).value
+        self.device = ggml.BackendDevice(
+            get_name=self.named,
+            get_description=ggml.Named(lambda _: description),
+            get_memory=ggml.Memory(_no_memory),
+            get_type=ggml.Typed(lambda _: ggml.ACCELERATOR),
+            get_props=ggml.Described(_describe),
+            init_backend=ggml.Begun(self._begin),
+            get_buffer_type=ggml.Named(lambda _: self._buffers),
+            supports_op=ggml.Supported(self._supports),
+            supports_buft=ggml.Supported(lambda _, buffers: ggml.functions().ggml_backend_buft_is_host(buffers)),
+        )
+        self.registration = ggml.Registration(
+            api_version=ggml.INTERFACE_VERSION,
+            get_name=self.named,
+            get_device_count=ggml.Counted(lambda _: 1),
+            get_device=ggml.Listed(lambda _, __: ctypes.addressof(self.device)),
+            get_proc_address=ggml.Found(lambda _, name: threaded if name == b"ggml_backend_set_n_threads" else None),
+        )
+        self.device.reg = ctypes.addressof(self.registration)
+
+    @staticmethod
+    @functools.cache
+    def only() -> "_Accelerator":
+        """The process's one: ggml keeps pointers to it."""
+        return _Accelerator()
+
+    def _begin(self, _device: int, _parameters: bytes) -> int:
+        backend = _Backend(self)
+        address = ctypes.addressof(backend.structure)
+        self._backends[address] = backend
+        return address
+
+    def _free(self, address: int) -> None:
+        self._backends.pop(address).close()
+
+    def _set_threads(self, address: int, threads: int) -> None:
+        self._backends[address].set_threads(threads)
+
+    def _supports(self, _device: int, address: int) -> bool:
+        node = ggml.Tensor.from_address(address)
+        if node.op != self._product:
+            return node.op in self._views
+        if node.ne[1] < FEWEST_ROWS or node.ne[0] < _SHORTEST or node.op_params[1]:
+            return False
+        weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
+        if values.type != ggml.F32 or weights.ne[0] < _SHORTEST or _to_float(weights.type) is None:
+            return False
+        return _is_matrix(weights) and _is_matrix(values)
+
+    def _compute(self, backend: int, graph: int) -> int:
+        library = ggml.functions()
+        try:
+            for place in range(library.ggml_graph_n_nodes(graph)):
+                node = ggml.Tensor.from_address(library.ggml_graph_node(graph, place))
+                if node.op == self._product and node.flags & ggml.IS_COMPUTED:
+                    self._backends[backend].multiply(node)
+        except Exception as error:
+            add_words(f"{type(error).__name__} in a product: {error}")
+            return ggml.FAILED
+        return ggml.SUCCESS
+
+
+def _is_matrix(tensor: ggml.Tensor) -> bool:
+    """Whether its rows lie one behind the other, and there are no more dimensions."""
+    if tensor.ne[2] != 1 or tensor.ne[3] != 1:
+        return False
+    kind = _traits(tensor.type)
+    return bool(tensor.nb[0] == kind[0] and tensor.nb[1] == kind[0] * (tensor.ne[0] // kind[1]))
+
+
+@functools.cache
+def _traits(kind: int) -> tuple[int, int]:
+    """Bytes of a block of weights of this type, and how many weights it has."""
+    traits = ggml.functions().ggml_get_type_traits(kind).contents
+    return traits.type_size, traits.block_size
+
+
+@functools.cache
+def _to_float(kind: int) -> Any:
+    """ggml's function that turns weights of a type into floats; None where it has none."""
+    if kind == ggml.F32:
+        return _to_float
+    address = ggml.functions().ggml_get_type_traits(kind).contents.to_float
+    return ggml.ToFloat(address) if address else None
+
+
+def _matrix(address: int, rows: int, columns: int) -> Matrix:
+    floats = (ctypes.c_float * (rows * columns)).from_address(address)
+    return np.frombuffer(memoryview(floats), np.float32).reshape(rows, columns)
+
+
+def _no_memory(_device: int, free: Any, total: Any) -> None:
+    free[0] = total[0] = 0
+
+
+def _describe(_device: int, properties: Any) -> None:
+    found = properties.contents
+    found.name, found.description, found.type = _NAME, _DESCRIPTION, ggml.ACCELERATOR
+    found.memory_free = found.memory_total = 0
+    found.device_id = None
+    found.caps = ggml.Capabilities(False, False, False, False, True)
