@@ -206,8 +206,10 @@ def _fitted(pair: _Pair, tensor: Tensor, layer: int, file: SafetensorsFile, sett
 
 def _rank(pair: _Pair, file: SafetensorsFile, tensor: Tensor) -> int:
     a, b = file.extents[pair.a].shape, file.extents[pair.b].shape
+    if len(tensor.shape) != 2:
+        raise AdapterRefused(Refusal.SHAPE, f"The base's {tensor.name} is no matrix, but {_by(tensor.shape)}.")
     inputs, outputs = tensor.shape[::-1] if pair.table else tensor.shape
-    if len(tensor.shape) != 2 or len(a) != 2 or len(b) != 2 or (a[1], b[0], b[1]) != (inputs, outputs, a[0]):
+    if len(a) != 2 or len(b) != 2 or (a[1], b[0], b[1]) != (inputs, outputs, a[0]):
         raise AdapterRefused(
             Refusal.SHAPE,
             f"{pair.module} has halves of {_by(a)} and {_by(b)}; the base's {tensor.name} needs rank x {inputs} "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -118,6 +119,7 @@ def spoil(value: float) -> Change:
         (put(f"{Q}.lora_A.weight", np.ones((3, 32))), Refusal.SHAPE),
         (put(f"{Q}.lora_A.weight", np.ones(64)), Refusal.SHAPE),
         (put(f"{Q}.lora_A.weight", np.ones((0, 32))), Refusal.SHAPE),
+        (lambda tensors: put(f"{Q}.lora_B.weight", tensors[f"{Q}.lora_B.weight"][:, :1])(tensors), Refusal.SHAPE),
         (spoil(np.nan), Refusal.NOT_FINITE),
         (spoil(-np.inf), Refusal.NOT_FINITE),
         (spoil(3e38), Refusal.NOT_FINITE),
@@ -144,6 +146,18 @@ def test_a_base_of_an_architecture_that_is_not_known(tmp_path: Path, llama: Head
     found = refusal(tmp_path, config_of("llama"), tensors_of("llama"), other)
     assert found.reason is Refusal.ARCHITECTURE
     assert "phi3" in found.detail
+
+
+@pytest.mark.parametrize("shape", [(), (1024,), (32, 32, 1)])
+def test_a_base_whose_weights_are_no_matrices(tmp_path: Path, llama: Header, shape: tuple[int, ...]) -> None:
+    tensors = tuple(
+        msgspec.structs.replace(each, shape=shape) if each.name.endswith("attn_q.weight") else each
+        for each in llama.tensors
+    )
+    other = Header(llama.metadata, tensors, llama.token_types, 0)
+    found = refusal(tmp_path, config_of("llama"), tensors_of("llama"), other)
+    assert found.reason is Refusal.SHAPE
+    assert "attn_q.weight is no matrix" in found.detail
 
 
 def test_a_base_that_hides_its_heads(tmp_path: Path, llama: Header) -> None:
