@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
 import trio.testing
 
+from eval import cores
 from eval.cores import CoreSlots, usable_cores
 from eval.division import threads_for
 from eval.user_folder import UserFolderUnavailable
@@ -136,6 +138,27 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(UserFolderUnavailable):
         CoreSlots(tmp_path / "link", 1)
+
+
+@pytest.mark.parametrize(
+    ("quota", "physical", "expected"),
+    [
+        ("max 100000", 3, 3),
+        ("200000 100000", 3, 2),
+        ("250000 100000", 3, 2),
+        ("50000 100000", 3, 1),
+        ("max 100000", None, 5),
+        ("", 4, 4),
+        ("nonsense", 4, 4),
+    ],
+)
+def test_cores_are_physical_ones_within_the_groups_quota(
+    quota: str, physical: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    monkeypatch.setattr(cores, "psutil", SimpleNamespace(cpu_count=lambda logical: None if logical else physical))
+    monkeypatch.setattr(cores, "Path", lambda _: SimpleNamespace(read_text=lambda encoding: quota))
+    assert usable_cores() == expected
 
 
 def test_cores_and_threads_are_within_reason() -> None:

@@ -25,7 +25,7 @@ from eval.failing import EvaluationError
 from eval.generation import Generation
 from eval.header import read_header
 from eval.job import FingerprintRequest, Job, Outcome, Progress
-from eval.lanes import LanePlan, deal, plan_lanes, run_lanes
+from eval.lanes import SHORTEST_PREFIX, LanePlan, common_prefix, deal, plan_lanes, run_lanes
 from eval.memory import Need
 from eval.modes import FAST, REPRODUCIBLE, SPLIT, TOGETHER, Layout, Mode
 from eval.parallel import in_threads
@@ -141,6 +141,25 @@ def test_a_beginning_that_cannot_be_copied_is_decoded(base: Base) -> None:
         assert engine.decoded == SHARED
 
 
+def test_the_largest_questions_are_dealt_first() -> None:
+    needs = [Need(size, 1, size) for size in (1, 1, 1, 3)]
+    assert sorted(deal(needs, 2)) == [[0, 1, 2], [3]]
+
+
+def test_questions_that_need_nothing_are_shared_out_too() -> None:
+    assert sorted(map(len, deal([Need(0, 1, 0)] * 6, 3))) == [2, 2, 2]
+
+
+def test_what_all_prompts_begin_with_leaves_each_a_token() -> None:
+    beginning = list(range(SHORTEST_PREFIX))
+    assert common_prefix([[*beginning, 1], [*beginning, 2]]) == beginning
+    assert common_prefix([[*beginning, 1], [*beginning, 1]]) == beginning
+    assert common_prefix([[*beginning, 1], [*beginning, 1, 2], [*beginning, 1, 2, 3]]) == beginning
+    assert common_prefix([beginning, beginning]) == [], "one less is too little"
+    assert common_prefix([[*beginning, 1]]) == [], "nobody to share it with"
+    assert common_prefix([]) == []
+
+
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=60), st.integers(1, 9))
 def test_every_question_is_dealt_once_and_the_work_evenly(cells: list[int], count: int) -> None:
     hands = deal([Need(size, 1, size) for size in cells], count)
@@ -181,6 +200,15 @@ def test_memory_for_one_lane_only_gives_one_lane(base: Base) -> None:
     assert base.takes(tight.context) <= smallest
     with pytest.raises(EvaluationError) as refused:
         planned(base, asked, 2, base.takes(one.context) // 100)
+    assert refused.value.failure is Failure.OUT_OF_MEMORY
+
+
+def test_adapters_take_their_part_of_the_memory(base: Base) -> None:
+    asked = questions(base, 2)
+    room = 2 * base.takes(planned(base, asked, 1).context)
+    plan_lanes(base, asked, 8, 1, room, TOGETHER, adapter_bytes=room // 4)
+    with pytest.raises(EvaluationError) as refused:
+        plan_lanes(base, asked, 8, 1, room, TOGETHER, adapter_bytes=room)
     assert refused.value.failure is Failure.OUT_OF_MEMORY
 
 
