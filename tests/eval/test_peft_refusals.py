@@ -160,6 +160,23 @@ def test_a_base_whose_weights_are_no_matrices(tmp_path: Path, llama: Header, sha
     assert "attn_q.weight is no matrix" in found.detail
 
 
+@pytest.mark.parametrize("heads", [0, -4, 3, 32, (), (4,), (4, 0), (4, 32)])
+def test_a_base_whose_heads_cannot_be(tmp_path: Path, llama: Header, heads: int | tuple[int, ...]) -> None:
+    other = Header(dict(llama.metadata) | {"llama.attention.head_count": heads}, llama.tensors, llama.token_types, 0)
+    assert refusal(tmp_path, config_of("llama"), tensors_of("llama"), other).reason is Refusal.SHAPE
+
+
+def test_heads_may_be_told_layer_by_layer(tmp_path: Path, llama: Header) -> None:
+    adapter = write_peft(tmp_path / "adapter", config_of("llama"), tensors_of("llama"))
+    heads = llama.metadata["llama.attention.head_count"]
+    found = []
+    for told in (heads, (heads, heads), (16, heads)):
+        metadata: Any = dict(llama.metadata) | {"llama.attention.head_count": told}
+        convert(adapter, Header(metadata, llama.tensors, llama.token_types, 0), bytes(32), tmp_path / "adapter.gguf")
+        found.append((tmp_path / "adapter.gguf").read_bytes())
+    assert found[0] == found[1] != found[2], "the first layer's rows lie otherwise"
+
+
 def test_a_base_that_hides_its_heads(tmp_path: Path, llama: Header) -> None:
     metadata = {key: value for key, value in llama.metadata.items() if "head_count" not in key}
     other = Header(metadata, llama.tensors, llama.token_types, 0)
