@@ -12,6 +12,7 @@ code for processors. A context that is made while it is `offered` uses it for as
 
 import ctypes
 import functools
+import importlib
 import platform
 import threading
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ class _Backend:
         inputs, outputs, rows = weights.ne[0], weights.ne[1], values.ne[1]
         left = _matrix(values.data, rows, inputs)
         result = _matrix(node.data, rows, outputs)
-        step = max(_SHORTEST, TILE_VALUES // inputs)
+        step = max(_SHORTEST, min(TILE_VALUES // inputs, -(-outputs // self._threads)))
         starts = iter(range(0, outputs, step))
         taking = threading.Lock()
 
@@ -135,6 +136,7 @@ class _Accelerator:
     """
 
     def __init__(self) -> None:
+        _use_one_thread()
         self._backends: dict[int, _Backend] = {}
         operations = ggml.operations()
         self._product = operations["MUL_MAT"]
@@ -209,6 +211,17 @@ class _Accelerator:
             add_words(f"{type(error).__name__} in a product: {error}")
             return ggml.FAILED
         return ggml.SUCCESS
+
+
+def _use_one_thread() -> None:
+    """Has numpy's library leave threads to us: its own would wait in a loop beside llama.cpp's.
+
+    Evaluators are started with `OPENBLAS_NUM_THREADS=1`; elsewhere numpy has been imported long ago.
+    """
+    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    set_threads = getattr(library, "scipy_openblas_set_num_threads64_", None)
+    if set_threads is not None:
+        set_threads(1)
 
 
 def _is_matrix(tensor: ggml.Tensor) -> bool:

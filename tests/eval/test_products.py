@@ -1,6 +1,7 @@
 """numpy's matrix products in llama.cpp's place: what weights as 32-bit floats would give, whatever the file's."""
 
 import ctypes
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +165,9 @@ def test_memory_is_planned_for_every_thread(plain: Path) -> None:
     for threads in (1, 2, 16):
         assert products.bytes_taken(header, threads) == threads * 2 * largest
     assert products.bytes_taken(read_header(catalogue.MODELS / "tally-base.gguf"), 1) < products.bytes_taken(header, 1)
+
+
+def test_numpy_leaves_threads_to_the_job(plain: Path) -> None:
+    logits(plain, IN_PRODUCTS, threads=2)
+    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    assert library.scipy_openblas_get_num_threads64_() == 1
