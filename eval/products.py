@@ -31,10 +31,12 @@ FEWEST_ROWS = 32
 """With fewer it takes longer to convert the weights than to multiply with them as they are (llama.cpp's own limit)."""
 FLOAT_BYTES = 4
 TILE_VALUES = 1 << 21  # 8 MiB of floats: smaller tiles, converted and used in the cache, gain nothing
+WORTH_SHARING = 1 << 24  # multiplications: a tenth of a millisecond's work, as long as another thread takes to begin
 _PACKED_BYTES = 16 << 20  # a thread's, in which the library puts what it multiplies in order: the most that was seen
 _SHORTEST = 32
 _NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
 _PROCESSORS = frozenset({"x86_64", "amd64"})  # ARM's kernels for 8-bit integers are as fast as products of floats
+_OPERATION = ggml.Tensor.op.offset
 _VIEWS = ("NONE", "RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE")
 
 Matrix = NDArray[np.float32]
@@ -91,7 +93,8 @@ class _Backend:
         inputs, outputs, rows = weights.ne[0], weights.ne[1], values.ne[1]
         left = _matrix(values.data, rows, inputs)
         result = _matrix(node.data, rows, outputs)
-        step = max(_SHORTEST, min(TILE_VALUES // inputs, -(-outputs // self._threads)))
+        pool = self._pool if rows * inputs * outputs >= WORTH_SHARING else None
+        step = max(_SHORTEST, min(TILE_VALUES // inputs, -(-outputs // self._threads) if pool else outputs))
         starts = iter(range(0, outputs, step))
         taking = threading.Lock()
 
@@ -104,7 +107,7 @@ class _Backend:
                 stop = min(start + step, outputs)
                 np.matmul(left, self._converted(weights, start, stop).T, out=result[:, start:stop])
 
-        others = [self._pool.submit(work) for _ in range(self._threads - 1)] if self._pool else []
+        others = [pool.submit(work) for _ in range(self._threads - 1)] if pool else []
         work()
         for other in others:
             other.result()
@@ -190,9 +193,10 @@ class _Accelerator:
         self._backends[address].set_threads(threads)
 
     def _supports(self, _device: int, address: int) -> bool:
+        operation = ctypes.c_int.from_address(address + _OPERATION).value
+        if operation != self._product:  # nearly always, and ggml asks a thousand times a batch
+            return operation in self._views
         node = ggml.Tensor.from_address(address)
-        if node.op != self._product:
-            return node.op in self._views
         if node.ne[1] < FEWEST_ROWS or node.ne[0] < _SHORTEST or node.op_params[1]:
             return False
         weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
