@@ -1,4 +1,5 @@
-"""Where the evaluator's own thread spends its time: in llama.cpp, in numpy over logits, in the rest of Python.
+"""Where the evaluator's own thread spends its time: in llama.cpp and products of matrices, in numpy over logits, in
+Python that llama.cpp calls for its products, in the rest of Python.
 
     python benchmarks/engine_profile.py [--model demo|large|trained|FILE.gguf] [--threads N] [--questions N]
 
@@ -9,14 +10,17 @@ machine do not show, and waiting for helpers neither: the shares of Python are u
 import argparse
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
+
 from benchmarks.contenders import Own
 from benchmarks.evaluator_speed import named
 from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
-from eval import engine
+from eval import engine, products
 from eval.binding import C
 from eval.choices import Choices, continuation_tokens
 from eval.cores import usable_cores
@@ -24,7 +28,8 @@ from eval.division import threads_for
 from eval.generation import Generation
 from eval.header import read_header
 
-DECODE, LOGITS = "llama.cpp", "numpy on logits"
+DECODE, LOGITS = "llama.cpp and products", "numpy on logits"
+CALLED, MULTIPLIED = "Python called by llama.cpp", "numpy's products within it"
 WATCHED: tuple[tuple[str, Any, str], ...] = (
     (DECODE, C, "llama_decode"),
     (DECODE, C, "llama_get_logits"),
@@ -32,47 +37,58 @@ WATCHED: tuple[tuple[str, Any, str], ...] = (
     (DECODE, C, "llama_memory_seq_rm"),
     (LOGITS, engine, "_log_probabilities"),
     (LOGITS, engine.Engine, "_choose"),
+    (CALLED, products._Accelerator, "_supports"),
+    (CALLED, products._Backend, "multiply"),
+    (MULTIPLIED, products._Backend, "_converted"),
+    (MULTIPLIED, numpy, "matmul"),
 )
 
 
 @contextmanager
-def watched(spent: dict[str, float]) -> Iterator[None]:
-    """Adds to `spent` the thread's seconds within the watched functions, which must not call each other."""
+def watched(spent: defaultdict[str, float]) -> Iterator[None]:
+    """Adds to `spent` the thread's seconds within the watched functions.
+
+    Those of one part must not call each other. ggml keeps what it calls: watch before the first context is made.
+    """
     kept = [vars(owner)[name] for _, owner, name in WATCHED]
     try:
-        for (part, owner, name), _ in zip(WATCHED, kept, strict=True):
+        for (part, owner, name), function in zip(WATCHED, kept, strict=True):
             measured = _timed(getattr(owner, name), spent, part)
-            setattr(owner, name, staticmethod(measured) if isinstance(owner, type) else measured)
+            setattr(owner, name, staticmethod(measured) if isinstance(function, staticmethod) else measured)
         yield
     finally:
         for (_, owner, name), function in zip(WATCHED, kept, strict=True):
             setattr(owner, name, function)
 
 
-def _timed(function: Callable[..., Any], spent: dict[str, float], part: str) -> Callable[..., Any]:
+def _timed(function: Callable[..., Any], spent: defaultdict[str, float], part: str) -> Callable[..., Any]:
     driver = threading.get_ident()
 
-    def measured(*given: Any) -> Any:
+    def measured(*given: Any, **options: Any) -> Any:
         if threading.get_ident() != driver:
-            return function(*given)
+            return function(*given, **options)
         start = time.thread_time()
         try:
-            return function(*given)
+            return function(*given, **options)
         finally:
             spent[part] += time.thread_time() - start
 
     return measured
 
 
-def profile(own: Own, asked: Sequence[Generation | Choices], steps: int) -> dict[str, float]:
-    """Shares of the thread's time from the first token to the last answer."""
-    spent = {DECODE: 0.0, LOGITS: 0.0}
-    with watched(spent):
-        start = time.thread_time()
-        own.run(asked, steps)
-        total = time.thread_time() - start
-    shares = {part: seconds / total for part, seconds in spent.items()}
-    return shares | {"other Python": 1 - sum(shares.values())}
+def profile(
+    own: Own, asked: Sequence[Generation | Choices], steps: int, spent: defaultdict[str, float]
+) -> Iterator[tuple[str, float]]:
+    """Shares of the thread's time from the first token to the last answer, of which `spent` is told."""
+    spent.clear()
+    start = time.thread_time()
+    own.run(asked, steps)
+    total = time.thread_time() - start
+    called = spent[CALLED] - spent[MULTIPLIED]
+    yield DECODE, (spent[DECODE] - called) / total
+    yield LOGITS, spent[LOGITS] / total
+    yield CALLED, called / total
+    yield "other Python", (total - spent[DECODE] - spent[LOGITS]) / total
 
 
 def main() -> None:
@@ -92,10 +108,11 @@ def main() -> None:
         Choices(*continuation_tokens(model, offer.prompt, list(offer.choices)), None)
         for offer in offers(model, given.questions)
     ]
-    for shape, asked, steps in (("generation", prompts, NEW_TOKENS // 2), ("choices", choices, 2)):
-        shares = profile(own, asked, steps)
-        parts = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
-        print(f"{path.name}  {shape:11} {parts}")
+    spent: defaultdict[str, float] = defaultdict(float)
+    with watched(spent):
+        for shape, asked, steps in (("generation", prompts, NEW_TOKENS // 2), ("choices", choices, 2)):
+            parts = ", ".join(f"{part} {share:.1%}" for part, share in profile(own, asked, steps, spent))
+            print(f"{path.name}  {shape:11} {parts}")
 
 
 if __name__ == "__main__":
