@@ -88,11 +88,6 @@ def last_words(lines: int = 2) -> str:
     return "; ".join(list(_log)[-lines:])
 
 
-def add_words(line: str) -> None:
-    """Puts a line of our own where `last_words` finds it: for functions that llama.cpp calls, which cannot raise."""
-    _log.append(line)
-
-
 def forget_words() -> None:
     """Starts afresh, so that `last_words` speaks of what comes now."""
     _log.clear()

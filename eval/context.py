@@ -173,8 +173,10 @@ class Context:
         code = C.llama_decode(self._handle, self._batch)
         if self.plan.spare is not None:
             self.forget(self.plan.spare)
+        if self.plan.layout.products:
+            products.raise_what_failed()
         if code != 0:
-            raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words(5)}")
+            raise EvaluationError(Failure.ENGINE_FAILED, f"llama_decode returned {code}: {last_words()}")
         if not rows:
             return np.empty((0, self._vocabulary_size), np.float32)
         address = ctypes.cast(C.llama_get_logits(self._handle), ctypes.c_void_p).value

@@ -58,7 +58,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
     """
     started, used = time.monotonic(), time.process_time()
     asked = _asked(job, base, questions)
-    decoded = answer_all(job, base, asked, _steps(questions), report)
+    decoded, arranged = answer_all(job, base, asked, _steps(questions), report)
     transcripts = [transcript_of(index, question, questions) for index, question in _pairs(job, asked)]
     answers = [transcript.answer for transcript in transcripts]
     leads = [_lead(question) for question in asked]
@@ -79,7 +79,7 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
         hardware=hardware(base.card),
         mode=job.mode,
         stops=bytes(answer.stop for answer in answers),
-        configuration=_configuration(job, base, asked),
+        configuration=_configuration(base, arranged),
         device=_device(base),
         too_long=tuple(index for index, question in _pairs(job, asked) if isinstance(question, Unasked)),
         decoded=decoded,
@@ -87,11 +87,13 @@ def evaluate(job: Job, base: Base, questions: QuestionSet, report: Callable[[Pro
     )
 
 
-def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]) -> int:
+def answer_all(
+    job: Job, base: Base, asked: Sequence[Question], steps: int, report: Callable[[Progress], None]
+) -> tuple[int, Layout]:
     """Runs questions, which take about `steps` passes after their prompts, in the job's mode and within its limits.
 
-    The number of tokens that were decoded: those that prompts share once, choices and tails included. Raises
-    `EvaluationError`, and whatever `report` raises to stop early.
+    The number of tokens that were decoded, those that prompts share once, choices and tails included; and the layout
+    that there was memory for. Raises `EvaluationError`, and whatever `report` raises to stop early.
     """
     started = time.monotonic()
     engaged = [question for question in asked if not question.done]
@@ -105,7 +107,8 @@ def answer_all(job: Job, base: Base, asked: Sequence[Question], steps: int, repo
         adapter_bytes=_adapter_bytes(job),
     )
     base.settle(plan.context)
-    return run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
+    decoded = run_lanes(base.model, plan, _adapters(job, base), _checkpoint(started, report))
+    return decoded, plan.context.layout
 
 
 def arrangement(job: Job, base: Base, asked: Sequence[Question]) -> Layout:
@@ -116,13 +119,13 @@ def arrangement(job: Job, base: Base, asked: Sequence[Question]) -> Layout:
     return layout(job.mode, rows_alone=alone, blocks=blocks, recurrent=recurrent, products=quick)
 
 
-def _configuration(job: Job, base: Base, asked: Sequence[Question]) -> tuple[tuple[str, str], ...]:
+def _configuration(base: Base, arranged: Layout) -> tuple[tuple[str, str], ...]:
     """What is the same for all jobs of one model on a machine: results of one configuration are revealed together."""
     backend = base.card.backend if base.card else "cpu"
     layers = (("card-layers", str(base.card_layers)),) if base.card else ()
     return (
         ("backend", backend),
-        ("layout", arrangement(job, base, asked).label),
+        ("layout", arranged.label),
         *layers,
     )
 

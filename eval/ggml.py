@@ -2,15 +2,19 @@
 
 These are the structures of `ggml-backend-impl.h`, interface version 2, and of `ggml_tensor`. llama-cpp-python declares
 none of them. A library loaded at run time relies on the same layout, so that ggml carries the version with it:
-`speaks_this` compares it, and the tensor's size, with the engine that is loaded.
+`speaks_this` compares it, and the tensor's size, with the engine that is loaded. Versions were not always raised when
+they should have been, so that the release has to be one that was tried, too.
 """
 
 import ctypes
 import functools
+import importlib.metadata
 
 from eval.binding import C
 
 INTERFACE_VERSION = 2
+RELEASES = frozenset({"0.3.36"})
+"""Of llama-cpp-python, whose structures are these."""
 SUCCESS, FAILED = 0, -1
 ACCELERATOR = 3
 F32 = 0
@@ -190,6 +194,8 @@ def speaks_this() -> bool:
     try:
         library = functions()
     except (OSError, AttributeError):
+        return False
+    if importlib.metadata.version("llama-cpp-python") not in RELEASES:
         return False
     processor = library.ggml_backend_reg_by_name(b"CPU")
     same = bool(processor) and processor.contents.api_version == INTERFACE_VERSION

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eval import products
 from eval.base import Base
@@ -56,26 +57,28 @@ def plan_lanes(
 ) -> LanePlan:
     """A plan for questions that take about `steps` passes after their prompts, within `limit` bytes.
 
-    What does not fit in several lanes is planned for fewer. `lanes` and the number of questions that each asks
-    `together` are chosen here where they are not given. Raises `EvaluationError` with `OUT_OF_MEMORY` where not even
-    one question fits.
+    What does not fit in several lanes is planned for fewer, and at last without products of our own. `lanes` and the
+    number of questions that each asks `together` are chosen here where they are not given. Raises `EvaluationError`
+    with `OUT_OF_MEMORY` where not even one question fits.
     """
     prefix = [] if layout.alone else common_prefix([question.prompt for question in questions if question.prompt])
     needs = [question.need(len(prefix), layout) for question in questions]
-    besides = adapter_bytes + (products.bytes_taken(base.header, threads) if layout.products else 0)
     if lanes is None:
         lanes = 1 if base.card else lanes_for(base.header.parameters, threads, len(questions))
     while True:
         hands = deal(needs, lanes)
         slots = together or max(best_slots(base.header, [needs[place] for place in hand], steps) for hand in hands)
-        copied = cache_bytes_per_cell(base.header) * len(prefix) if lanes > 1 else 0
-        takes = partial(base.takes, besides=besides + copied, contexts=lanes)
+        besides = adapter_bytes + (cache_bytes_per_cell(base.header) * len(prefix) if lanes > 1 else 0)
+        besides += products.bytes_taken(base.header, threads) if layout.products else 0
+        takes = partial(base.takes, besides=besides, contexts=lanes)
         try:
             context = plan_context(base.header, len(prefix), needs, slots, limit, layout=layout, takes=takes)
         except EvaluationError:
-            if lanes == 1:
+            if lanes == 1 and not layout.products:
                 raise
-            lanes //= 2
+            if lanes == 1:
+                layout = replace(layout, products=False)
+            lanes = max(1, lanes // 2)
         else:
             given = [[questions[place] for place in hand] for hand in hands]
             most = threads_in_each(base.header.parameters, threads, 1)

@@ -14,9 +14,10 @@ import ctypes
 import functools
 import importlib
 import platform
+import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,19 +25,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval import ggml
-from eval.binding import add_words
 from eval.header import Header
 
 FEWEST_ROWS = 32
 """With fewer it takes longer to convert the weights than to multiply with them as they are (llama.cpp's own limit)."""
 FLOAT_BYTES = 4
-TILE_VALUES = 1 << 21  # 8 MiB of floats: smaller tiles, converted and used in the cache, gain nothing
+TILE_VALUES = 1 << 20  # a thread's: smaller tiles, which stay in the cache until they are used, gain nothing
 WORTH_SHARING = 1 << 24  # multiplications: a tenth of a millisecond's work, as long as another thread takes to begin
-_PACKED_BYTES = 16 << 20  # a thread's, in which the library puts what it multiplies in order: the most that was seen
+_PACKED_BYTES = 8 << 20  # a thread's, in which the library puts what it multiplies in order
 _SHORTEST = 32
+_WIDEST = TILE_VALUES // _SHORTEST
 _NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
 _PROCESSORS = frozenset({"x86_64", "amd64"})  # ARM's kernels for 8-bit integers are as fast as products of floats
 _OPERATION = ggml.Tensor.op.offset
+_CREATION = threading.Lock()
 _VIEWS = ("NONE", "RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE")
 
 Matrix = NDArray[np.float32]
@@ -56,13 +58,22 @@ def bytes_taken(header: Header, threads: int) -> int:
 
 @contextmanager
 def offered() -> Iterator[None]:
-    """Within the block new contexts of llama.cpp take their large products from here. Needs `available`."""
+    """Within the block a new context of llama.cpp takes its large products from here: one block at a time, not nested.
+
+    Needs `available`.
+    """
     library, registration = ggml.functions(), _Accelerator.only().registration
-    library.ggml_backend_register(ctypes.addressof(registration))
-    try:
-        yield
-    finally:
-        library.ggml_backend_unload(ctypes.addressof(registration))
+    with _CREATION:
+        library.ggml_backend_register(ctypes.addressof(registration))
+        try:
+            yield
+        finally:
+            library.ggml_backend_unload(ctypes.addressof(registration))
+
+
+def raise_what_failed() -> None:
+    """Raises what went wrong in this thread while llama.cpp called: its own answer need not tell, or be right."""
+    _Accelerator.only().raise_what_failed()
 
 
 class _Backend:
@@ -98,6 +109,9 @@ class _Backend:
         starts = iter(range(0, outputs, step))
         taking = threading.Lock()
 
+        @np.errstate(
+            all="ignore"
+        )  # weights may be anything; logits that are no numbers are refused where they are read
         def work() -> None:
             while True:
                 with taking:
@@ -108,7 +122,10 @@ class _Backend:
                 np.matmul(left, self._converted(weights, start, stop).T, out=result[:, start:stop])
 
         others = [pool.submit(work) for _ in range(self._threads - 1)] if pool else []
-        work()
+        try:
+            work()
+        finally:
+            wait(others)  # none may write into a result that is no longer there
         for other in others:
             other.result()
 
@@ -135,12 +152,17 @@ class _Backend:
 class _Accelerator:
     """The one device of this backend, its registration, and the functions that ggml calls.
 
-    A function that ggml calls must raise nothing: what goes wrong in a product fails the batch.
+    What such a function raises never reaches whoever called ggml, and ctypes answers with whatever lies in memory. So
+    everything is caught, kept for its thread and raised behind the call (`raise_what_failed`); what happens before a
+    function begins, such as memory running out over its arguments, is heard through `sys.unraisablehook`.
     """
 
     def __init__(self) -> None:
         _use_one_thread()
         self._backends: dict[int, _Backend] = {}
+        self._failed = threading.local()
+        self._others_hear = sys.unraisablehook
+        sys.unraisablehook = self._hear
         operations = ggml.operations()
         self._product = operations["MUL_MAT"]
         self._views = frozenset(operations[name] for name in _VIEWS)
@@ -192,7 +214,25 @@ class _Accelerator:
     def _set_threads(self, address: int, threads: int) -> None:
         self._backends[address].set_threads(threads)
 
+    def raise_what_failed(self) -> None:
+        """Raises what was kept for this thread, once."""
+        error = self._failed.__dict__.pop("error", None)
+        if error is not None:
+            raise error
+
+    def _hear(self, lost: "sys.UnraisableHookArgs") -> None:
+        if "ctypes callback" in (lost.err_msg or ""):
+            self._failed.error = lost.exc_value or MemoryError()
+        self._others_hear(lost)
+
     def _supports(self, _device: int, address: int) -> bool:
+        try:
+            return self._is_ours(address)
+        except BaseException as error:
+            self._failed.error = error
+            return False
+
+    def _is_ours(self, address: int) -> bool:
         operation = ctypes.c_int.from_address(address + _OPERATION).value
         if operation != self._product:  # nearly always, and ggml asks a thousand times a batch
             return operation in self._views
@@ -200,19 +240,21 @@ class _Accelerator:
         if node.ne[1] < FEWEST_ROWS or node.ne[0] < _SHORTEST or node.op_params[1]:
             return False
         weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
-        if values.type != ggml.F32 or weights.ne[0] < _SHORTEST or _to_float(weights.type) is None:
+        if values.type != ggml.F32 or not _SHORTEST <= weights.ne[0] <= _WIDEST or _to_float(weights.type) is None:
             return False
         return _is_matrix(weights) and _is_matrix(values)
 
     def _compute(self, backend: int, graph: int) -> int:
-        library = ggml.functions()
         try:
+            library = ggml.functions()
             for place in range(library.ggml_graph_n_nodes(graph)):
                 node = ggml.Tensor.from_address(library.ggml_graph_node(graph, place))
                 if node.op == self._product and node.flags & ggml.IS_COMPUTED:
                     self._backends[backend].multiply(node)
-        except Exception as error:
-            add_words(f"{type(error).__name__} in a product: {error}")
+                elif node.op not in self._views and node.op != self._product:
+                    return ggml.FAILED
+        except BaseException as error:
+            self._failed.error = error
             return ggml.FAILED
         return ggml.SUCCESS
 

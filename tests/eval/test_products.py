@@ -2,8 +2,10 @@
 
 import ctypes
 import importlib
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -20,16 +22,19 @@ from eval.context import Context, Scaled
 from eval.demo import catalogue
 from eval.evaluation import arrangement
 from eval.failing import EvaluationError
+from eval.generation import Generation
 from eval.header import read_header
 from eval.job import Job
+from eval.lanes import plan_lanes
 from eval.memory import ContextPlan
 from eval.model import LoadedModel
 from eval.modes import FAST, REPRODUCIBLE, TOGETHER_PLAIN, Layout, Mode, layout
 from eval.products import FEWEST_ROWS
-from protocol.failures import Failure
 from tests.eval.tiny_models import Shape, write_adapter, write_llama
 
-pytestmark = pytest.mark.skipif(not products.available(), reason="products are numpy's on x86-64 processors alone")
+pytestmark = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="products are numpy's on x86-64 processors alone"
+)
 
 IN_PRODUCTS = replace(TOGETHER_PLAIN, products=True)
 WIDE = Shape(embedding=256, layers=2, heads=4, feed_forward=512)
@@ -99,18 +104,92 @@ def test_adapters_are_applied(tmp_path: Path, rank: int) -> None:
     assert apart(with_it, logits(path, TOGETHER_PLAIN, adapter=adapter)) < 0.01 < apart(with_it, without)
 
 
-def test_what_goes_wrong_in_a_product_fails_the_batch_with_its_reason(
-    plain: Path, monkeypatch: pytest.MonkeyPatch
+class Odd(BaseException):
+    """As an interrupt is."""
+
+
+@pytest.mark.parametrize("place", ["_converted", "multiply"])
+@pytest.mark.parametrize("error", [MemoryError("no room for a tile"), ValueError("odd"), KeyboardInterrupt(), Odd()])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_goes_wrong_in_a_product_is_raised_behind_the_batch(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str, threads: int
 ) -> None:
     def fail(*_: object) -> None:
-        raise MemoryError("no room for a tile")
+        raise error
 
-    monkeypatch.setattr(products._Backend, "_converted", fail)
-    with pytest.raises(EvaluationError, match="MemoryError in a product: no room for a tile") as caught:
-        logits(plain, IN_PRODUCTS)
-    assert caught.value.failure is Failure.ENGINE_FAILED
+    monkeypatch.setattr(products, "WORTH_SHARING", 0)
+    monkeypatch.setattr(products._Backend, place, fail)
+    with pytest.raises(type(error)) as caught:
+        logits(plain, IN_PRODUCTS, threads=threads)
+    assert caught.value is error
     monkeypatch.undo()
     assert np.isfinite(logits(plain, IN_PRODUCTS)).all()
+
+
+def test_what_goes_wrong_when_llama_cpp_asks_is_raised_behind_the_batch(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    real = products._is_matrix
+
+    def sometimes(tensor: ggml.Tensor) -> bool:
+        nonlocal asked
+        asked += 1
+        if asked % 5 == 0:
+            raise MemoryError
+        return real(tensor)
+
+    monkeypatch.setattr(products, "_is_matrix", sometimes)
+    with pytest.raises(MemoryError):
+        logits(plain, IN_PRODUCTS)
+
+
+def test_what_is_lost_on_the_way_into_a_function_is_raised_too() -> None:
+    accelerator = products._Accelerator.only()
+
+    class Lost(NamedTuple):
+        exc_type: type[BaseException] = MemoryError
+        exc_value: BaseException | None = MemoryError("converting an argument")
+        exc_traceback: None = None
+        err_msg: str | None = "Exception ignored on converting result of ctypes callback function"
+        object: None = None
+
+    accelerator._others_hear, kept = (lambda _: None), accelerator._others_hear
+    try:
+        accelerator._hear(cast(Any, Lost(err_msg="Exception ignored in a destructor")))
+        products.raise_what_failed()
+        accelerator._hear(cast(Any, Lost()))
+        with pytest.raises(MemoryError, match="converting an argument"):
+            products.raise_what_failed()
+        products.raise_what_failed()
+    finally:
+        accelerator._others_hear = kept
+
+
+def test_an_operation_that_was_never_offered_fails_the_batch(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products._Accelerator, "_is_ours", lambda *_: True)
+    with pytest.raises((RuntimeError, EvaluationError)):
+        logits(plain, IN_PRODUCTS)
+
+
+def test_where_memory_is_short_it_is_done_without(plain: Path) -> None:
+    with Base(plain, read_header(plain)) as base:
+        question = Generation(base.outline, TOKENS[:40].tolist(), (), 4, None)
+
+        def planned(limit: int) -> Layout:
+            return plan_lanes(base, [question], 4, 2, limit, IN_PRODUCTS, lanes=1).context.layout
+
+        least = next(limit for limit in range(1 << 26, 1 << 28, 1 << 16) if _fits(planned, limit))
+        assert not planned(least).products
+        assert planned(1 << 30).products
+
+
+def _fits(planned: Callable[[int], Layout], limit: int) -> bool:
+    try:
+        planned(limit)
+    except EvaluationError:
+        return False
+    return True
 
 
 def test_nothing_is_left_of_it(plain: Path) -> None:
