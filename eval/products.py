@@ -36,7 +36,7 @@ _PACKED_BYTES = 8 << 20  # a thread's, in which the library puts what it multipl
 _SHORTEST = 32
 _WIDEST = TILE_VALUES // _SHORTEST
 _NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
-_PROCESSORS = frozenset({"x86_64", "amd64"})  # ARM's kernels for 8-bit integers are as fast as products of floats
+_PROCESSORS = frozenset({"x86_64", "amd64"})  # measured on these alone; ARM has kernels for 8-bit integers
 _OPERATION = ggml.Tensor.op.offset
 _CREATION = threading.Lock()
 _VIEWS = ("NONE", "RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE")
@@ -109,9 +109,8 @@ class _Backend:
         starts = iter(range(0, outputs, step))
         taking = threading.Lock()
 
-        @np.errstate(
-            all="ignore"
-        )  # weights may be anything; logits that are no numbers are refused where they are read
+        # Weights may be anything; logits that are no numbers are refused where they are read.
+        @np.errstate(all="ignore")
         def work() -> None:
             while True:
                 with taking:
@@ -167,7 +166,7 @@ class _Accelerator:
         self._product = operations["MUL_MAT"]
         self._views = frozenset(operations[name] for name in _VIEWS)
         self._buffers = ggml.functions().ggml_backend_cpu_buffer_type()
-        self.guid = ctypes.create_string_buffer(b"peerboard product", 16 + 2)
+        self.guid = ctypes.create_string_buffer(b"peerboardproduct", 16)
         self._name, self._described = ctypes.c_char_p(_NAME), ctypes.c_char_p(_DESCRIPTION)
         name = ctypes.cast(self._name, ggml.Pointer).value
         description = ctypes.cast(self._described, ggml.Pointer).value
@@ -240,7 +239,9 @@ class _Accelerator:
         if node.ne[1] < FEWEST_ROWS or node.ne[0] < _SHORTEST or node.op_params[1]:
             return False
         weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
-        if values.type != ggml.F32 or not _SHORTEST <= weights.ne[0] <= _WIDEST or _to_float(weights.type) is None:
+        if values.type != ggml.F32 or not _SHORTEST <= weights.ne[0] <= _WIDEST:
+            return False
+        if weights.type != ggml.F32 and _to_float(weights.type) is None:
             return False
         return _is_matrix(weights) and _is_matrix(values)
 
@@ -251,7 +252,7 @@ class _Accelerator:
                 node = ggml.Tensor.from_address(library.ggml_graph_node(graph, place))
                 if node.op == self._product and node.flags & ggml.IS_COMPUTED:
                     self._backends[backend].multiply(node)
-                elif node.op not in self._views and node.op != self._product:
+                elif node.op not in (self._product, *self._views):
                     return ggml.FAILED
         except BaseException as error:
             self._failed.error = error
@@ -288,8 +289,6 @@ def _traits(kind: int) -> tuple[int, int]:
 @functools.cache
 def _to_float(kind: int) -> Any:
     """ggml's function that turns weights of a type into floats; None where it has none."""
-    if kind == ggml.F32:
-        return _to_float
     address = ggml.functions().ggml_get_type_traits(kind).contents.to_float
     return ggml.ToFloat(address) if address else None
 
