@@ -56,13 +56,14 @@ class Base:
     @functools.cached_property
     def outline(self) -> LoadedModel:
         """The model without weights: to tokenise with, and to rehearse contexts."""
-        return LoadedModel(self.path, weights=False, card_layers=self._all_layers if self.card else 0)
+        layers = self._all_layers if self.card else 0
+        return LoadedModel(self.path, weights=False, card_layers=layers, header=self.header)
 
     @property
     def model(self) -> LoadedModel:
         """The weights, loaded with the first use."""
         if self._model is None:
-            self._model = LoadedModel(self.path, card_layers=self._layers or 0)
+            self._model = LoadedModel(self.path, card_layers=self._layers or 0, header=self.header)
         return self._model
 
     @property

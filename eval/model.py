@@ -8,7 +8,9 @@ from typing import Any
 
 from eval.binding import C, forget_words, last_words
 from eval.failing import EvaluationError, refused
+from eval.header import Header
 from eval.stacks import small_stacks
+from eval.tokeniser import Tokeniser
 from protocol.failures import Failure
 
 _PIECE_BYTES = 256
@@ -19,13 +21,14 @@ class LoadedModel:
     """Weights mapped from the file and checked; close it, or use it as a context manager.
 
     Without `weights` only the vocabulary is read and contexts take no memory: a rehearsal. `card_layers` of the layers,
-    counted from the output, go to the graphics card.
+    counted from the output, go to the graphics card. With the file's `header` texts become tokens sooner
+    (`eval.tokeniser`).
 
     Raises `EvaluationError` with `MODEL_REFUSED` where llama.cpp refuses the file. A hostile file can abort the whole
     process: load only in a child that may die.
     """
 
-    def __init__(self, path: Path, *, weights: bool = True, card_layers: int = 0) -> None:
+    def __init__(self, path: Path, *, weights: bool = True, card_layers: int = 0, header: Header | None = None) -> None:
         forget_words()
         self.card_layers = card_layers
         parameters = C.llama_model_default_params()
@@ -40,8 +43,8 @@ class LoadedModel:
             raise refused(Failure.MODEL_REFUSED, last_words())
         self.vocabulary: Any = C.llama_model_get_vocab(self.handle)
         self.vocabulary_size: int = C.llama_vocab_n_tokens(self.vocabulary)
-        self._adds_eos: bool = C.llama_vocab_get_add_eos(self.vocabulary)
-        self._eos: int = C.llama_vocab_eos(self.vocabulary)
+        self.tokeniser = Tokeniser(self.vocabulary, header)
+        self.tokens = self.tokeniser.tokens
         self._pieces: dict[tuple[int, bool], bytes] = {}
         self._ends: dict[int, bool] = {}
         self._adapters: dict[tuple[Path, bytes], Any] = {}
@@ -86,22 +89,6 @@ class LoadedModel:
             self._adapters[key] = handle
         self._adapters[key] = self._adapters.pop(key)
         return self._adapters[key]
-
-    def tokens(self, text: str) -> list[int]:
-        """Token ids of `text` as a prompt: with the model's start token where it uses one, never an end token.
-
-        Text that spells a control token is text: questions are data.
-        """
-        data = text.encode()
-        capacity = len(data) + 8
-        buffer = (C.llama_token * capacity)()
-        count = C.llama_tokenize(self.vocabulary, data, len(data), buffer, capacity, True, False)
-        if count < 0:
-            raise EvaluationError(Failure.MODEL_REFUSED, "the vocabulary makes more tokens than the text has bytes")
-        ids = list(buffer[:count])
-        if self._adds_eos and ids and ids[-1] == self._eos:
-            ids.pop()
-        return ids
 
     def piece(self, token: int, *, special: bool) -> bytes:
         """The bytes that a token stands for; control tokens are empty unless `special`."""
