@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from eval.binding import C, built_with, hardware_class
+from eval.binding import C, built_with, declared, hardware_class
 from eval.header import Header
 from eval.modes import AUTO, CPU, Wanted
 from eval.weights import WEIGHT_TYPES
@@ -50,10 +50,9 @@ class Device(Struct, frozen=True):
 @functools.cache
 def _library() -> ctypes.CDLL:
     """The functions of ggml-backend.h that llama-cpp-python does not declare."""
-    library: ctypes.CDLL = C._lib
     pointer, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
     sizes = ctypes.POINTER(size)
-    for name, result, arguments in (
+    return declared(
         ("ggml_backend_dev_count", size, []),
         ("ggml_backend_dev_get", pointer, [size]),
         ("ggml_backend_dev_type", ctypes.c_int, [pointer]),
@@ -61,10 +60,7 @@ def _library() -> ctypes.CDLL:
         ("ggml_backend_dev_memory", None, [pointer, sizes, sizes]),
         ("ggml_backend_dev_backend_reg", pointer, [pointer]),
         ("ggml_backend_reg_name", text, [pointer]),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    )
 
 
 def devices() -> tuple[Device, ...]:

@@ -15,6 +15,7 @@ import os
 import sys
 import types
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 _ENVIRONMENT = {"GGML_NO_BACKTRACE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -64,6 +65,23 @@ def _keep(level: int, text: bytes, _user_data: object) -> None:
 
 C.llama_log_set(_keep, ctypes.c_void_p(0))
 C.llama_backend_init()
+
+
+Declaration = tuple[str, Any, Sequence[Any]]
+"""A C function's name, the type of its result and those of its arguments."""
+
+
+def declared(*functions: Declaration) -> ctypes.CDLL:
+    """The engine's library, with types for functions that llama-cpp-python does not declare.
+
+    It is the copy that llama.cpp itself has loaded: a second one would have a registry of devices of its own. Raises
+    `AttributeError` where it has no such function.
+    """
+    library: ctypes.CDLL = C._lib
+    for name, result, arguments in functions:
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
 
 
 class Heard:

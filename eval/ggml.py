@@ -10,7 +10,7 @@ import ctypes
 import functools
 import importlib.metadata
 
-from eval.binding import C
+from eval.binding import declared
 
 INTERFACE_VERSION = 2
 RELEASES = frozenset({"0.3.36"})
@@ -153,13 +153,9 @@ class Registration(ctypes.Structure):
 
 @functools.cache
 def functions() -> ctypes.CDLL:
-    """ggml's functions that a backend calls, with their types.
-
-    They come from the libraries that llama.cpp itself has loaded: a second copy would have a registry of its own.
-    """
-    library: ctypes.CDLL = C._lib
+    """ggml's functions that a backend calls, with their types. Raises as `declared` does."""
     text, size = ctypes.c_char_p, ctypes.c_size_t
-    for name, result, arguments in (
+    return declared(
         ("ggml_backend_register", None, [Pointer]),
         ("ggml_backend_unload", None, [Pointer]),
         ("ggml_backend_cpu_buffer_type", Pointer, []),
@@ -170,10 +166,7 @@ def functions() -> ctypes.CDLL:
         ("ggml_get_type_traits", ctypes.POINTER(TypeTraits), [ctypes.c_int]),
         ("ggml_op_name", text, [ctypes.c_int]),
         ("ggml_tensor_overhead", size, []),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
+    )
 
 
 @functools.cache
