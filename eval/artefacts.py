@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eval.cache import Cache, NoRoom
 from eval.demo import catalogue
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, Passing
 from eval.header import HeaderRefused, read_header
 from eval.hub import Announced, Report, announced, download, place_of
 from eval.job import AdapterFile
@@ -173,9 +173,8 @@ class Resolver:
             if not again:
                 break
         if said.sha256 is not None:
-            raise EvaluationError(
-                Failure.DOWNLOAD_FAILED, f"{place} arrived damaged twice: its SHA-256 came out as {wrong.hex()}."
-            )
+            detail = f"{place} arrived damaged twice: its SHA-256 came out as {wrong.hex()}."
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, detail, Passing.LATER)
         raise EvaluationError(Failure.HASH_MISMATCH, f"{place} has the SHA-256 {wrong.hex()}.")
 
     def _on_this_disk(self, file: HubFile) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from eval.demo import catalogue
-from eval.failing import EvaluationError
+from eval.failing import RequestWrong
 from eval.peft import folder_of, is_peft
 from protocol.definitions import MAX_ADAPTERS
 from protocol.failures import Failure
@@ -20,14 +20,6 @@ SHOWN_FILES = 5
 EXAMPLE = "peerboard eval tally-base --benchmark tally-words --samples 25"
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EINVAL})
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-class RequestWrong(EvaluationError):
-    """What was asked for cannot be; `remedy` says what can."""
-
-    def __init__(self, detail: str, remedy: str, failure: Failure = Failure.ENGINE_FAILED) -> None:
-        super().__init__(failure, detail)
-        self.remedy = remedy
 
 
 class Chosen(Struct, frozen=True):

@@ -1,4 +1,6 @@
-"""The one exception by which a part of the evaluator says that a task cannot be evaluated, and whose fault it is."""
+"""The exceptions by which parts of the evaluator say that a task cannot be evaluated, and whose fault it is."""
+
+import enum
 
 from protocol.failures import Failure
 
@@ -13,13 +15,34 @@ _ALLOCATION_WORDS = (
 )
 
 
-class EvaluationError(Exception):
-    """A typed failure with a detail for people; becomes `eval.job.JobFailed` at the edge."""
+class Passing(enum.StrEnum):
+    """What keeps a server from helping now, and goes by without anybody's doing."""
 
-    def __init__(self, failure: Failure, detail: str = "") -> None:
+    LATER = "later"
+    """It asks to be left alone for a while, or what it sent arrived damaged."""
+    UNREACHABLE = "unreachable"
+    """Nobody answers."""
+
+
+class EvaluationError(Exception):
+    """A typed failure with a detail for people; becomes `eval.job.JobFailed` at the edge.
+
+    `passing` is None where trying again changes nothing.
+    """
+
+    def __init__(self, failure: Failure, detail: str = "", passing: Passing | None = None) -> None:
         super().__init__(f"{failure.sentence} {detail}".strip())
         self.failure = failure
         self.detail = detail
+        self.passing = passing
+
+
+class RequestWrong(EvaluationError):
+    """What a person asked for cannot be; `remedy` says what can."""
+
+    def __init__(self, detail: str, remedy: str, failure: Failure = Failure.ENGINE_FAILED) -> None:
+        super().__init__(failure, detail)
+        self.remedy = remedy
 
 
 def speaks_of_memory(words: str) -> bool:

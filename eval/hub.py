@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, Passing
 from protocol.definitions import HubFile
 from protocol.failures import Failure
 
@@ -92,7 +92,7 @@ class Patience:
         self._asked += error.wait or 0.0
         vain = self._vain >= TRIES or self._interruptions >= MAX_INTERRUPTIONS
         if vain or self._asked > LONGEST_WAIT_SECONDS:
-            raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail) from None
+            raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail, error.passing) from None
         if error.wait is None or error.wait <= wait:
             self._pause(wait)
         else:
@@ -115,10 +115,13 @@ class Interrupted(Exception):
     `silent`: there was no answer at all, and the time that trying takes is spent already.
     """
 
-    def __init__(self, detail: str, wait: float | None = None, *, silent: bool = False) -> None:
+    def __init__(
+        self, detail: str, wait: float | None = None, *, passing: Passing = Passing.LATER, silent: bool = False
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.wait = wait
+        self.passing = passing
         self.silent = silent
 
 
@@ -190,7 +193,7 @@ def _patiently(place: Place, ask: Callable[[], Answer], report: Report, stop: th
                 return ask()
         except Interrupted as error:
             if error.silent:
-                raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail) from None
+                raise EvaluationError(Failure.DOWNLOAD_FAILED, error.detail, error.passing) from None
             patience.lost(error, progressed=False)
 
 
@@ -238,16 +241,14 @@ def _url(place: Place) -> str:
 
 
 @contextmanager
-def _explained(place: Place) -> Iterator[None]:
-    """Turns what the libraries raise into `Interrupted` or `EvaluationError`."""
+def refusals_told(place: Place) -> Iterator[None]:
+    """Turns what the libraries raise of a Hub that refuses or is silent into `Interrupted` or `EvaluationError`."""
     import httpx2
     from huggingface_hub import errors
 
     hub = endpoint() or "the Hub"
     try:
         yield
-    except (EvaluationError, Interrupted):
-        raise
     except errors.OfflineModeIsEnabled:
         detail = f"{place} is not here, and HF_HUB_OFFLINE forbids to ask the Hub: unset it."
         raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
@@ -255,18 +256,28 @@ def _explained(place: Place) -> Iterator[None]:
         raise _refusal(error, place) from None
     except httpx2.TimeoutException:
         detail = f"{place}: {hub} does not answer. Look at the connection, then try again."
-        raise Interrupted(detail, silent=True) from None
+        raise Interrupted(detail, passing=Passing.UNREACHABLE, silent=True) from None
     except httpx2.TransportError as error:
         words = str(error) or type(error).__name__
-        raise Interrupted(
-            f"{place}: {hub} cannot be reached ({words}). Look at the connection, then try again."
-        ) from None
+        detail = f"{place}: {hub} cannot be reached ({words}). Look at the connection, then try again."
+        raise Interrupted(detail, passing=Passing.UNREACHABLE) from None
+
+
+@contextmanager
+def _explained(place: Place) -> Iterator[None]:
+    """Turns whatever the libraries raise into `Interrupted` or `EvaluationError`."""
+    try:
+        with refusals_told(place):
+            yield
+    except (EvaluationError, Interrupted):
+        raise
     except OSError as error:
         raise EvaluationError(
             Failure.DOWNLOAD_FAILED, f"{place} cannot be written: {error.strerror or error}."
         ) from None
     except Exception as error:  # an answer that is not the Hub's makes the libraries stumble anywhere
-        detail = f"{place}: {hub} gives an answer that cannot be read ({type(error).__name__}: {error})."
+        hub, words = endpoint() or "the Hub", f"{type(error).__name__}: {error}"
+        detail = f"{place}: {hub} gives an answer that cannot be read ({words})."
         raise EvaluationError(Failure.DOWNLOAD_FAILED, detail) from None
 
 

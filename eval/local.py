@@ -17,14 +17,14 @@ import trio
 from eval import judging, sandbox
 from eval.base import checked_header
 from eval.benchmarks import Entry, find
-from eval.chosen import Chosen, RequestWrong, choose
+from eval.chosen import Chosen, choose
 from eval.client import Worker, open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, usable_cores
 from eval.demo import catalogue
 from eval.division import threads_for
 from eval.energy import WORLD, Meter, Power, figures
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, RequestWrong
 from eval.header import Header
 from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress

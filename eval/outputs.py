@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from eval.benchmarks import QuestionSet
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, RequestWrong
 from eval.programs import Judged
 from eval.questions import Item, Offered
 from eval.scorers import RIGHT, score_largest
@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 1 << 30
 
 
 class OutputsRefused(EvaluationError):
-    """The file of outputs is missing or malformed; the detail names the line."""
+    """The file of outputs is malformed; the detail names the line."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Failure.FILE_MISSING, detail)
@@ -33,13 +33,17 @@ class Output(Struct, frozen=True):
 
 
 def read_outputs(path: Path, questions: int) -> tuple[Output, ...]:
-    """The answers in a file of JSON lines, to a benchmark of so many questions. Raises `OutputsRefused`."""
+    """The answers in a file of JSON lines, to a benchmark of so many questions.
+
+    Raises `OutputsRefused`, and `RequestWrong` where there is no such file to read.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise OutputsRefused(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB.")
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise OutputsRefused(f"{path} cannot be read: {error.strerror}.") from None
+        remedy = "Name a file of answers: --outputs FILE"
+        raise RequestWrong(f"{path} cannot be read: {error.strerror}.", remedy) from None
     return tuple(_outputs(lines, path, questions))
 
 

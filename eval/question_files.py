@@ -15,7 +15,7 @@ import msgspec
 
 from eval.benchmarks import Entry
 from eval.cache import SCRATCH, Cache, NoRoom
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, Passing
 from eval.hub import Fetching, Report, data_set_bytes
 from eval.questions import QuestionsRefused, Source
 from eval.row_reader import ROWS, Ended, Order
@@ -71,7 +71,7 @@ def questions_ready(
         if data is None:
             raise
         lacking = ", ".join(source.local for source in entry.sources if not (data / source.local).exists())
-        raise QuestionsRefused(f"{data} does not have {lacking}, and {error.detail}") from None
+        raise QuestionsRefused(f"{data} does not have {lacking}, and {error.detail}", error.passing) from None
     return cache.folder
 
 
@@ -99,23 +99,23 @@ def _fetch(source: Source, cache: Cache, report: Report, stop: threading.Event |
     except QuestionsRefused:
         raise
     except EvaluationError as error:
-        raise QuestionsRefused(f"{error.detail} {REMEDY}") from None
+        raise QuestionsRefused(f"{error.detail} {REMEDY}", error.passing) from None
 
 
 def _read_into(partial: Path, source: Source, limit: int, report: Report, stop: threading.Event | None) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=partial.parent))
     try:
         order = Order(source.repository, source.commit, source.configuration, source.split, str(scratch), limit)
-        refused = _run(order, report, stop)
-        if refused:
-            raise QuestionsRefused(f"{refused.rstrip('.')}. {REMEDY}")
+        ended = _run(order, report, stop)
+        if ended.refused:
+            raise QuestionsRefused(f"{ended.refused.rstrip('.')}. {REMEDY}", ended.passing)
         (scratch / ROWS).replace(partial)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run(order: Order, report: Report, stop: threading.Event | None) -> str:
-    """Runs the child to its end. What it was refused for, empty for success."""
+def _run(order: Order, report: Report, stop: threading.Event | None) -> Ended:
+    """Runs the child to its end."""
     ended: Ended | None = None
     with (
         (Path(order.folder) / "errors").open("wb") as errors,
@@ -143,8 +143,9 @@ def _run(order: Order, report: Report, stop: threading.Event | None) -> str:
             child.kill()
             watcher.join()
     if ended is None:
-        return f"{order.repository}@{order.commit[:7]}: reading it from the Hub was ended, or took too long"
-    return ended.refused
+        text = f"{order.repository}@{order.commit[:7]}: reading it from the Hub was ended, or took too long"
+        return Ended(text, Passing.LATER)
+    return ended
 
 
 def _watch(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from eval.failing import EvaluationError
+from eval.failing import EvaluationError, Passing
 from protocol import cbor
 from protocol.failures import Failure
 
@@ -61,8 +61,8 @@ Item = Written | Offered | Referred | Programmed
 class QuestionsRefused(EvaluationError):
     """Questions are missing, unreadable or other ones than the benchmark pins; the detail says what to do."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(Failure.DOWNLOAD_FAILED, detail)
+    def __init__(self, detail: str, passing: Passing | None = None) -> None:
+        super().__init__(Failure.DOWNLOAD_FAILED, detail, passing)
 
 
 class Source(Struct, frozen=True):

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from eval.failing import EvaluationError
-from eval.hub import Fetching, Place, announced, download
+from eval.failing import EvaluationError, Passing
+from eval.hub import Fetching, Interrupted, Place, announced, download, refusals_told
 
 MAX_ROWS = 1_000_000
 ROWS = "rows.jsonl"
@@ -37,13 +37,19 @@ class Order(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True, tag="ended"):
-    """How it ended: `refused` is empty, and the rows lie in `ROWS`, or it says why there are none."""
+    """How it ended: `refused` is empty, and the rows lie in `ROWS`, or it says why there are none.
+
+    `passing` tells whether there may be some later.
+    """
 
     refused: str = ""
+    passing: Passing | None = None
 
 
 class _Refused(Exception):
-    pass
+    def __init__(self, detail: str, passing: Passing | None = None) -> None:
+        super().__init__(detail)
+        self.passing = passing
 
 
 def main() -> None:
@@ -54,10 +60,10 @@ def main() -> None:
     ended = Ended()
     try:
         _read(order, lambda fetching: _say(said, fetching))
-    except EvaluationError as error:
-        ended = Ended(error.detail)
+    except (EvaluationError, Interrupted) as error:
+        ended = Ended(error.detail, error.passing)
     except _Refused as error:
-        ended = Ended(str(error))
+        ended = Ended(str(error), error.passing)
     except Exception as error:
         words = str(error).strip().split("\n", 1)[0]
         ended = Ended(f"{order.repository}@{order.commit[:7]}: {type(error).__name__}: {words}")
@@ -72,9 +78,10 @@ def _read(order: Order, report: Any) -> None:
     import datasets
 
     folder = Path(order.folder)
-    builder = datasets.load_dataset_builder(
-        order.repository, order.configuration, revision=order.commit, cache_dir=str(folder)
-    )
+    with refusals_told(Place(order.repository, order.commit, "", data_set=True)):
+        builder = datasets.load_dataset_builder(
+            order.repository, order.configuration, revision=order.commit, cache_dir=str(folder)
+        )
     listed = (builder.config.data_files or {}).get(order.split)
     if not listed:
         raise _Refused(f"{order.repository} has no split {order.split!r} in {order.configuration!r}.")
@@ -106,7 +113,8 @@ def _fetched(place: Place, file: Path, left: int, report: Any) -> int:
     download(place, said.size, file, report=report)
     with file.open("rb") as opened:
         if said.sha256 not in (None, hashlib.file_digest(opened, "sha256").digest()):
-            raise _Refused(f"{place} arrived damaged: its SHA-256 is not the announced one. Try again.")
+            text = f"{place} arrived damaged: its SHA-256 is not the announced one. Try again."
+            raise _Refused(text, Passing.LATER)
     return said.size
 
 

@@ -19,6 +19,7 @@ from eval import judging, sandbox
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
 from eval.cores import CoreSlots
+from eval.failing import RequestWrong
 from eval.hub import Report
 from eval.outputs import read_outputs, score_outputs
 from eval.programs import program_of
@@ -66,7 +67,8 @@ def questions_folder(entry: Entry, data: Path | None, fetching: Report = lambda 
     if not entry.sources:
         return None
     if named is not None and not named.is_dir():
-        raise QuestionsRefused(f"{named}, where questions were to be, is no folder.")
+        text = f"{named}, where questions were to be, is no folder."
+        raise RequestWrong(text, f"Name a folder with local copies by --data or {DATA_VARIABLE}, or neither.")
     if named is not None and holds(entry, named):
         return named
     place = platformdirs.user_cache_path("peerboard") / "questions"

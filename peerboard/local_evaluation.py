@@ -220,7 +220,8 @@ def _ask(work: Callable[[Any], dict[str, Any]], module: str = "eval.local") -> d
 
 def _explained(error: Any) -> CommandFailed:
     """An evaluation's failure with what to do about it."""
-    from eval.chosen import EXAMPLE, RequestWrong
+    from eval.chosen import EXAMPLE
+    from eval.failing import Passing, RequestWrong
     from eval.outputs import OutputsRefused
     from eval.questions import QuestionsRefused
     from protocol.failures import Failure
@@ -231,7 +232,14 @@ def _explained(error: Any) -> CommandFailed:
     if isinstance(error, OutputsRefused):
         return CommandFailed("WRONG_OUTPUTS", error.detail, "Correct the file, then score it again.")
     if isinstance(error, QuestionsRefused):
-        return CommandFailed("NO_QUESTIONS", error.detail, "Name a folder with local copies: --data DIR")
+        local, waiting = "Name a folder with local copies: --data DIR", "Wait a little, or name"
+        kinds = {
+            None: ("NO_QUESTIONS", local, Exit.FAILED),
+            Passing.LATER: ("TRY_AGAIN", f"{waiting} a folder with local copies: --data DIR", Exit.TRY_AGAIN),
+            Passing.UNREACHABLE: ("UNREACHABLE", local, Exit.NOT_RUNNING),
+        }
+        code, remedy, status = kinds[error.passing]
+        return CommandFailed(code, error.detail, remedy, status)
     whole = "If it is not complete, fetch it again. Else take another one: its maker may want to know what this says."
     named = {
         Failure.BENCHMARK_UNSUPPORTED: CommandFailed("NO_BENCHMARK", error.detail, EXAMPLE, Exit.USAGE),

@@ -81,7 +81,8 @@ def _read_genesis(file: Path) -> Genesis:
         return read_genesis(file.read_bytes())
     except OSError as error:
         text = f"The genesis file {file} cannot be read: {error.strerror}."
-        raise CommandFailed("GENESIS_WRONG", text, "Name the network's genesis file with --genesis.") from None
+        remedy = "Name the network's genesis file with --genesis."
+        raise CommandFailed("GENESIS_WRONG", text, remedy, Exit.USAGE) from None
     except Rejected as error:
         text = f"{file} is no genesis: {error}"
         raise CommandFailed("GENESIS_WRONG", text, "Get the network's genesis file again.") from None

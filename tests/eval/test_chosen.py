@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.chosen import RequestWrong, choose
+from eval.chosen import choose
 from eval.demo import catalogue
+from eval.failing import RequestWrong
 from protocol.definitions import MAX_ADAPTERS
 from protocol.failures import Failure
 

@@ -12,6 +12,7 @@ from eval import hub as hub_module
 from eval import question_files
 from eval.benchmarks import Entry, find
 from eval.cache import Cache
+from eval.failing import Passing
 from eval.hub import Fetching
 from eval.question_files import questions_ready
 from eval.questions import QuestionsRefused, Source, Written, content_hash, read_records, written
@@ -49,12 +50,12 @@ def repository(hub: HubStandIn) -> Repository:
     return put_data_set(hub, "some/sums", COMMIT, "main", splits)
 
 
-def refusal(cache: Cache, entry: Entry | None = None) -> str:
+def refusal(cache: Cache, entry: Entry | None = None) -> QuestionsRefused:
     with pytest.raises(QuestionsRefused) as raised:
         questions_ready(entry or sums(), None, cache)
     assert raised.value.failure is Failure.DOWNLOAD_FAILED
     assert "some/sums@ddddddd" in raised.value.detail, "it says what was being fetched"
-    return raised.value.detail
+    return raised.value
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
@@ -106,7 +107,9 @@ def test_a_body_that_breaks_off_is_resumed(repository: Repository, hub: HubStand
 
 def test_a_damaged_body_is_refused(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
     hub.disturb("test-00000", corrupted)
-    assert "arrived damaged" in refusal(cache)
+    found = refusal(cache)
+    assert "arrived damaged" in found.detail
+    assert found.passing is Passing.LATER
     assert not cache.folder.exists() or not list(cache.folder.iterdir())
 
 
@@ -124,9 +127,29 @@ def test_a_hub_that_refuses(
     monkeypatch.setattr(hub_module, "FIRST_WAIT_SECONDS", 0.0)
     hub.disturb("/api/datasets/", refused(status), times=100)
     said = refusal(cache)
-    assert words in said
-    assert "--data" in said
+    assert words in said.detail
+    assert "--data" in said.detail
+    assert said.passing is (Passing.LATER if status == 503 else None)
     assert len(hub.asked) <= hub_module.TRIES, "the child is not even started"
+
+
+@pytest.mark.parametrize("path", ["README.md", "test-00000"])
+def test_a_hub_that_is_busy_by_the_time_the_child_asks(
+    repository: Repository, hub: HubStandIn, cache: Cache, path: str
+) -> None:
+    """`datasets` says it in its own words, and tries again in its own time."""
+    hub.disturb(path, refused(503), times=100)
+    found = refusal(cache)
+    assert "busy (status 503)" in found.detail
+    assert found.passing is Passing.LATER
+
+
+def test_nobody_there_is_told_from_a_refusal(
+    repository: Repository, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert refusal(cache).passing is Passing.UNREACHABLE
 
 
 def test_a_private_data_set_with_a_token(
@@ -134,7 +157,7 @@ def test_a_private_data_set_with_a_token(
 ) -> None:
     hub.tokens.add("hf_reader")
     repository.readers, repository.gated = {"hf_reader"}, True
-    assert "gated" in refusal(cache)
+    assert "gated" in refusal(cache).detail
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     assert questions_ready(sums(), None, cache) == cache.folder
     assert {item.token for item in hub.asked if item.server == "cdn"} == {None}
@@ -147,9 +170,9 @@ def test_a_split_that_does_not_exist(repository: Repository, hub: HubStandIn, ca
 
 def test_without_room_nothing_is_fetched(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
     small = Cache(cache.folder, 1000, reserve=0)
-    assert "room" in refusal(small)
+    assert "room" in refusal(small).detail
     full = Cache(cache.folder, 200 * MIB, reserve=1 << 60)
-    assert "the disk has" in refusal(full)
+    assert "the disk has" in refusal(full).detail
 
 
 def test_stopping_ends_the_child(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
@@ -165,7 +188,7 @@ def test_a_silent_child_is_ended(
 ) -> None:
     monkeypatch.setattr(question_files, "QUIET_SECONDS", 0.3)
     monkeypatch.setattr(question_files, "COMMAND", (sys.executable, "-c", "import time; time.sleep(600)"))
-    assert "took too long" in refusal(cache)
+    assert "took too long" in refusal(cache).detail
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])

@@ -95,7 +95,7 @@ def test_init_refuses_what_is_no_genesis(content: bytes | None, tmp_path: Path, 
     if content is not None:
         file.write_bytes(content)
     done = call("init", "--genesis", file, "--home", tmp_path / "home", "--json")
-    assert (done.code, done.json["error"]["code"]) == (1, "GENESIS_WRONG")
+    assert (done.code, done.json["error"]["code"]) == (2 if content is None else 1, "GENESIS_WRONG")
     assert not (tmp_path / "home").exists()
 
 

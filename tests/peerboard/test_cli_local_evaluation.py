@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from eval import hub as hub_module
 from eval import local, sandbox, user_folder
 from eval.demo import catalogue
 from eval.demo.questions import choice_questions, word_questions
@@ -17,6 +18,7 @@ from eval.hub import Fetching
 from eval.sandbox import Sandbox
 from peerboard.local_evaluation import FetchingLine, ProgressLine
 from protocol.failures import Failure
+from tests.hub.stand_in import HubStandIn, refused
 
 WORDS = ("--benchmark", "tally-words")
 
@@ -64,7 +66,8 @@ def test_a_bad_line_is_named(line: str, outputs: Callable[..., Path], call: Call
 
 def test_a_missing_file_of_outputs(tmp_path: Path, call: Callable[..., Any]) -> None:
     done = call("score", *WORDS, "--outputs", tmp_path / "none", "--json")
-    assert (done.code, done.json["error"]["code"]) == (1, "WRONG_OUTPUTS")
+    assert (done.code, done.json["error"]["code"]) == (2, "USAGE")
+    assert "none cannot be read: No such file or directory." in done.error
 
 
 def test_an_unknown_benchmark_lists_the_known_ones(outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
@@ -201,8 +204,8 @@ def test_the_setting_for_programs_is_kept_to(
     nothing.mkdir()
     command = ("score", "--benchmark", "humaneval", "--outputs", file, "--data", tmp_path / "none", "--json")
     assert call(*command, "--home", tmp_path).json["error"]["code"] == "SANDBOX_WEAK"
-    assert call(*command, "--home", tmp_path, "--code-sandbox", "in-process").json["error"]["code"] == "NO_QUESTIONS"
-    assert call(*command, "--home", nothing).json["error"]["code"] == "NO_QUESTIONS"
+    assert call(*command, "--home", tmp_path, "--code-sandbox", "in-process").json["error"]["code"] == "USAGE"
+    assert call(*command, "--home", nothing).json["error"]["code"] == "USAGE"
 
 
 def test_a_machine_without_a_place_for_locks(call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,10 +215,29 @@ def test_a_machine_without_a_place_for_locks(call: Callable[..., Any], monkeypat
     assert "No lock files can be kept in any of /" in done.error
 
 
-def test_a_folder_of_data_that_is_not_there(tmp_path: Path, call: Callable[..., Any]) -> None:
-    done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--data", tmp_path / "none", "--json")
-    assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
-    assert f"{tmp_path / 'none'}, where questions were to be, is no folder." in done.error
+def test_a_folder_of_data_that_is_not_there(
+    tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, none = ("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--json"), tmp_path / "none"
+    by_option = call(*command, "--data", none)
+    monkeypatch.setenv("PEERBOARD_DATA", str(none))
+    for done in (by_option, call(*command)):
+        assert (done.code, done.json["error"]["code"]) == (2, "USAGE")
+        assert f"{none}, where questions were to be, is no folder." in done.error
+        assert "--data or PEERBOARD_DATA" in done.json["error"]["remedy"]
+
+
+def test_a_busy_hub_is_to_be_tried_later(
+    tmp_path: Path, hub: HubStandIn, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PEERBOARD_DATA", raising=False)
+    hub.disturb("/api/datasets/", refused(503), times=100)
+    done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--json")
+    assert (done.code, done.json["error"]["code"]) == (75, "TRY_AGAIN")
+    assert "the Hub is busy (status 503)." in done.error
+    assert "--data DIR" in done.json["error"]["remedy"]
 
 
 def test_a_folder_of_data_without_the_benchmarks_files(
@@ -226,7 +248,7 @@ def test_a_folder_of_data_without_the_benchmarks_files(
     (tmp_path / "gsm8k").mkdir()
     (tmp_path / "gsm8k" / "test.jsonl").touch()
     done = call("eval", "tally-base", "--benchmark", "gsm8k", "--samples", 1, "--data", tmp_path, "--json")
-    assert (done.code, done.json["error"]["code"]) == (1, "NO_QUESTIONS")
+    assert (done.code, done.json["error"]["code"]) == (3, "UNREACHABLE")
     assert f"{tmp_path} does not have gsm8k/train.jsonl, and openai/gsm8k@" in done.error
     assert "http://127.0.0.1:9 cannot be reached" in done.error
 
