@@ -44,7 +44,7 @@ def choose(model: str, loras: Sequence[str]) -> Chosen:
         added = packaged.get(typed)
         path = catalogue.MODELS / added.file if added else _existing(typed, packaged, adapter=True)
         adapters.append((path, _thousandths(lora, scale)))
-        name += f" + {typed if added else _label(path)}"
+        name += f" + {typed if added else label(path)}"
     if len(adapters) > MAX_ADAPTERS:
         text = f"A model has at most {MAX_ADAPTERS} adapters; these are {len(adapters)}."
         raise RequestWrong(text, "Name fewer with --lora.")
@@ -107,7 +107,8 @@ def _download(typed: str, *, adapter: bool) -> str:
     return f"If it is a repository of the Hub, fetch {what} first: hf download {typed} {how}"
 
 
-def _label(path: Path) -> str:
+def label(path: Path) -> str:
+    """What an adapter at this path is called."""
     return folder_of(path).resolve().name if is_peft(path) else path.stem
 
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from eval.memory import check_loading
 from eval.modes import Layout, layout
 from eval.parallel import in_threads
 from eval.peft import check_base
+from eval.peft_refusals import AdapterRefused, Refusal
 from eval.questions import Offered
 from eval.scorers import largest, lead
 from eval.tails import MOST_TAIL_CELLS, Tail
@@ -47,6 +49,7 @@ def open_base(job: Job) -> Base:
         said = (registered.architecture, registered.parameters, registered.quantisation)
         if found != said:
             raise EvaluationError(Failure.DEFINITION_MISMATCH, f"The file has {found}, its registration {said}.")
+    _check_adapters(job)
     check_loading(header, job.memory_limit, _adapter_bytes(job))
     return Base(Path(job.base), header, card(job.backend))
 
@@ -227,6 +230,15 @@ def _adapters(job: Job, base: Base) -> list[Scaled]:
         check_base(header, job.base_sha256)
         found.append(Scaled(base.model.adapter(Path(adapter.path), adapter.sha256), adapter.scale / 1000))
     return found
+
+
+def _check_adapters(job: Job) -> None:
+    """llama.cpp applies an adapter once, with the last scale that it is given."""
+    counted = Counter(adapter.sha256 for adapter in job.adapters)
+    for adapter in job.adapters:
+        if counted[adapter.sha256] > 1:
+            detail = f"{Path(adapter.path).name} is among the adapters {counted[adapter.sha256]} times: it counts once."
+            raise AdapterRefused(Refusal.TWICE, detail)
 
 
 def _adapter_bytes(job: Job) -> int:

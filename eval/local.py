@@ -13,15 +13,15 @@ from typing import Any
 
 import psutil
 import trio
+from msgspec import Struct
 
 from eval import judging, sandbox
 from eval.base import checked_header
 from eval.benchmarks import Entry, find
-from eval.chosen import Chosen, choose
+from eval.chosen import LARGEST_SCALE, Chosen, choose, label
 from eval.client import Worker, open_worker
 from eval.comparison import as_data, paired
 from eval.cores import CoreSlots, usable_cores
-from eval.demo import catalogue
 from eval.division import threads_for
 from eval.energy import WORLD, Meter, Power, figures
 from eval.failing import EvaluationError, RequestWrong
@@ -29,9 +29,9 @@ from eval.header import Header
 from eval.hub import Report
 from eval.job import AdapterFile, Job, JobFailed, Outcome, Progress
 from eval.modes import AUTO, FAST, Mode, Wanted
+from eval.origins import Origin, origin_of
 from eval.outputs import other_figures
 from eval.peft import convert, is_peft
-from eval.peft_refusals import AdapterRefused, Refusal
 from eval.sandbox import Sandbox
 from eval.scorers import RIGHT
 from eval.scoring import interval, percent, questions_folder
@@ -42,6 +42,18 @@ from protocol.tasks import question_order
 from protocol.transcripts import Stop
 
 DEFAULT_MEMORY_SHARE = 0.75
+
+
+class _Added(Struct, frozen=True):
+    """An adapter as a job names it, how a person called it, and what is known of its base."""
+
+    file: AdapterFile
+    name: str
+    origin: Origin
+
+    def as_data(self) -> dict[str, Any]:
+        base = {"checked": self.origin.checked, "named": self.origin.named}
+        return {"name": self.name, "sha256": self.file.sha256.hex(), "scale": self.file.scale, "base": base}
 
 
 def evaluate(
@@ -85,12 +97,13 @@ def evaluate(
     asked = question_order(beacon, definition.dataset.content, definition.dataset.questions, samples)
     base_sha256 = _sha256(chosen.base)
     with tempfile.TemporaryDirectory(prefix="peerboard-") as scratch:
+        adapters = _adapters(chosen, header, base_sha256, Path(scratch))
         job = Job(
             base=str(chosen.base.resolve()),
             base_sha256=base_sha256,
             benchmark=definition.name,
             questions=asked,
-            adapters=_adapter_files(chosen, header, base_sha256, Path(scratch)),
+            adapters=tuple(each.file for each in adapters),
             threads=threads or threads_for(header.parameters, usable_cores()),
             memory_limit=memory_limit or _memory_limit(),
             time_limit=time_limit,
@@ -113,7 +126,7 @@ def evaluate(
     if transcripts is not None:
         write_transcripts(transcripts, outcome.transcripts)
     result = _result(chosen.name, job, outcome, definition, power.carbon) | _other_figures(entry, folder, outcome)
-    return result | {"sandbox": found.level}
+    return result | {"adapters": [each.as_data() for each in adapters], "sandbox": found.level}
 
 
 def compare(
@@ -151,9 +164,9 @@ def compare(
     return adapted | {"comparison": {"base": kept} | as_data(paired(before, after))}
 
 
-def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Path) -> tuple[AdapterFile, ...]:
-    """The chosen adapters as a job names them, those of PEFT converted into `scratch`."""
-    found = []
+def _adapters(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Path) -> tuple[_Added, ...]:
+    """The chosen adapters, those of PEFT converted into `scratch`."""
+    found: dict[bytes, _Added] = {}
     for number, (path, scale) in enumerate(chosen.adapters):
         file = path.resolve()
         if is_peft(path):
@@ -163,12 +176,15 @@ def _adapter_files(chosen: Chosen, base: Header, base_sha256: bytes, scratch: Pa
             except OSError as error:
                 detail = f"{path} could not be converted into {scratch}: {error.strerror}."
                 raise EvaluationError(Failure.ENGINE_FAILED, detail) from None
-        sha256 = _sha256(file)
-        if made_for := catalogue.made_for_another(sha256, base_sha256):
-            detail = f"{path.name} was made for {made_for}: with a base of the same shape it would spoil the answers."
-            raise AdapterRefused(Refusal.OTHER_BASE, detail)
-        found.append(AdapterFile(str(file), sha256, scale))
-    return tuple(found)
+        sha256, name = _sha256(file), label(path)
+        if sha256 in found:
+            first = found[sha256]
+            both = f"{name} is named twice" if first.name == name else f"{first.name} and {name} are the same"
+            strength = min(LARGEST_SCALE, first.file.scale + scale) / 1000
+            remedy = f"Name it once, with its scale behind it, such as {name}={strength:g}"
+            raise RequestWrong(f"{both}, and an adapter counts once.", remedy)
+        found[sha256] = _Added(AdapterFile(str(file), sha256, scale), name, origin_of(path, sha256, base_sha256))
+    return tuple(found.values())
 
 
 def _sha256(path: Path) -> bytes:
@@ -205,7 +221,6 @@ def _result(name: str, job: Job, outcome: Outcome, definition: Benchmark, carbon
     return {
         "model": name,
         "sha256": job.base_sha256.hex(),
-        "adapters": [{"sha256": item.sha256.hex(), "scale": item.scale} for item in job.adapters],
         "benchmark": definition.name,
         "version": definition.version,
         "benchmark_id": definition.id.hex(),

@@ -60,6 +60,11 @@ def folder_of(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def settings_of(adapter: Path) -> Settings:
+    """What the PEFT adapter at `adapter` (its folder, or the weights in it) says of itself. Raises `AdapterRefused`."""
+    return _settings(folder_of(adapter) / CONFIG)
+
+
 def convert(adapter: Path, base: Header, base_sha256: bytes, target: Path) -> None:
     """Writes the PEFT adapter at `adapter` (its folder, or the weights in it) to `target`, for exactly this base.
 

@@ -24,6 +24,7 @@ class Refusal(enum.StrEnum):
     SHAPE = "shape"
     NOT_FINITE = "not-finite"
     OTHER_BASE = "other-base"
+    TWICE = "twice"
 
 
 class AdapterRefused(EvaluationError):

@@ -42,13 +42,17 @@ _HARMLESS = ("use_rslora", "eva_config")
 
 
 class Settings(Struct, frozen=True):
-    """What the file says of strength. `alphas` are (pattern, alpha) in the file's order, `ranks` all that may occur."""
+    """What the file says of strength, and of its base: its class and name in `transformers`.
+
+    `alphas` are (pattern, alpha) in the file's order, `ranks` all that may occur.
+    """
 
     alpha: float
     stabilised: bool
     alphas: tuple[tuple[str, float], ...]
     ranks: frozenset[int]
     base_class: str | None
+    base_name: str | None
 
     def scaling(self, module: str, rank: int) -> float:
         """The factor of `B A` in the layer `module` of the given rank."""
@@ -73,12 +77,14 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         alphas.append((pattern.replace("\\.", "."), _alpha(value, "alpha_pattern")))
     mapping = config.get("auto_mapping")
     base_class = mapping.get("base_model_class") if isinstance(mapping, dict) else None
+    base_name = config.get("base_model_name_or_path")
     return Settings(
         alpha=alpha,
         stabilised=bool(config.get("use_rslora")),
         alphas=tuple(alphas),
         ranks=frozenset(ranks | {rank}),
         base_class=base_class if isinstance(base_class, str) else None,
+        base_name=base_name if isinstance(base_name, str) else None,
     )
 
 

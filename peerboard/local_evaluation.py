@@ -105,11 +105,11 @@ def evaluate(
     if result["questions"] < samples:
         text = f"{result['benchmark']} has {result['questions']:,} questions: all of them were asked, not {samples:,}."
         print(text, file=sys.stderr)
-    if result["sandbox"] in _WEAK:
-        text = f"sandbox: only {result['sandbox']} here, too little for a stranger's model; peerboard doctor says why."
-        print(text, file=sys.stderr)
+    warnings = _warnings(result)
+    for each in warnings:
+        print(f"{safe(each['title'])} {safe(each['remedy'])}", file=sys.stderr)
     if as_json:
-        print(json_answer("eval", result))
+        print(json_answer("eval", result, warnings=warnings))
         return
     print(f"{safe(result['model'])} · {result['benchmark']} version {result['version']}")
     _print_score(result)
@@ -125,6 +125,20 @@ def evaluate(
     made = ", ".join(result[key] for key in ("hardware", "mode", "engine"))
     _print_energy(result["energy"])
     print(f"speed      {result['tokens_per_second']:,.0f} tok/s, {took}, {made}")
+
+
+def _warnings(result: dict[str, Any]) -> list[dict[str, str]]:
+    """What may make the result worth less than it looks."""
+    found = []
+    if result["sandbox"] in _WEAK:
+        text = f"sandbox: only {result['sandbox']} here, too little for a stranger's model."
+        found.append(("SANDBOX_WEAK", text, "peerboard doctor says why."))
+    for adapter in result["adapters"]:
+        if not adapter["base"]["checked"]:
+            named = f" (it names {adapter['base']['named']})" if adapter["base"]["named"] else ""
+            text = f"{adapter['name']}: that it was made for this very base cannot be checked{named}."
+            found.append(("BASE_UNCHECKED", text, "On another base of the same shapes it would spoil the answers."))
+    return [{"code": code, "severity": "warn", "title": text, "remedy": remedy} for code, text, remedy in found]
 
 
 def score(

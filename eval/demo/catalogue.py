@@ -69,20 +69,13 @@ def ladder() -> tuple[Model, ...]:
 @functools.cache
 def packaged_file(sha256: bytes) -> Path | None:
     """Where the packaged file with this hash lies, or None where there is none."""
-    found = [entry.file for entry in entries() if bytes.fromhex(entry.sha256) == sha256]
-    return MODELS / found[0] if found else None
+    entry = packaged(sha256)
+    return MODELS / entry.file if entry else None
 
 
-def made_for_another(adapter: bytes, base: bytes) -> str | None:
-    """The base that a packaged adapter was made for, where `base` is another packaged model and no copy of it.
-
-    Both by the SHA-256 of their files.
-    """
-    packaged = {bytes.fromhex(entry.sha256): entry for entry in entries()}
-    added, model = packaged.get(adapter), packaged.get(base)
-    if added is None or model is None or added.base in (model.name, model.copy_of):
-        return None
-    return added.base
+def packaged(sha256: bytes) -> Entry | None:
+    """The entry of the packaged file with this hash, or None where there is none."""
+    return next((entry for entry in entries() if bytes.fromhex(entry.sha256) == sha256), None)
 
 
 @functools.cache

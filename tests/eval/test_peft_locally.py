@@ -16,8 +16,10 @@ from eval.cache import Cache
 from eval.chosen import choose
 from eval.comparison import as_data, paired
 from eval.demo import catalogue
-from eval.failing import EvaluationError
+from eval.evaluation import open_base
+from eval.failing import EvaluationError, RequestWrong
 from eval.header import ALIGNMENT, read_header
+from eval.job import AdapterFile, Job
 from eval.local import compare, evaluate
 from eval.peft import CONFIG, WEIGHTS, convert
 from eval.peft_refusals import AdapterRefused, Refusal
@@ -133,6 +135,29 @@ def test_an_adapter_for_another_base_is_refused(times: Path, tmp_path: Path) -> 
     with pytest.raises(EvaluationError, match="was converted for the base with SHA-256 0707") as elsewhere:
         evaluate("tally-base", "tally-words", 1, loras=[str(tmp_path / "bound.gguf")])
     assert elsewhere.value.failure is Failure.ADAPTER_REFUSED
+
+
+def test_the_same_adapter_twice_is_refused(times: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(ADAPTER.read_bytes())
+    wanted = {
+        ("tally-times", "tally-times=0.5"): ("tally-times is named twice", "tally-times=1.5"),
+        ("tally-times=9", str(copy)): ("tally-times and copy are the same", "copy=10"),
+        (str(times), f"{times}=2"): ("times-in-peft is named twice", "times-in-peft=3"),
+    }
+    for loras, (said, remedy) in wanted.items():
+        with pytest.raises(RequestWrong, match=said) as wrong:
+            evaluate("tally-base", "tally-words", 1, loras=loras)
+        assert wrong.value.remedy.endswith(remedy)
+    with pytest.raises(RequestWrong, match="tally-times is named twice"):
+        evaluate("tally-times", "tally-words", 1, loras=["tally-times"])
+    (once,) = evaluate("tally-base", "tally-words", 1, loras=["tally-times"])["adapters"]
+    sha256 = bytes.fromhex(once["sha256"])
+    adapters = (AdapterFile(str(ADAPTER), sha256), AdapterFile(str(copy), sha256, 500))
+    job = Job(str(BASE), bytes(32), "tally-words", (0,), adapters)
+    with pytest.raises(AdapterRefused, match=r"tally-times\.gguf is among the adapters 2 times") as refused:
+        open_base(job)
+    assert (refused.value.reason, refused.value.failure) == (Refusal.TWICE, Failure.ADAPTER_REFUSED)
 
 
 def test_the_gain_of_an_adapter(times: Path) -> None:

@@ -107,6 +107,22 @@ def test_a_packaged_adapter_is_for_its_base_and_copies_of_it(call: Callable[...,
         assert call("eval", base, "--lora", "tally-times", *WORDS, "--samples", 1).code == 0
 
 
+def test_what_is_known_of_an_adapters_base(tmp_path: Path, call: Callable[..., Any]) -> None:
+    data = bytearray((catalogue.MODELS / "tally-times.gguf").read_bytes())
+    data[-2] ^= 1  # so that nobody knows it
+    (tmp_path / "theirs.gguf").write_bytes(data)
+    command = ("eval", "tally-base", *WORDS, "--samples", 1, "--json", "--lora")
+    known, theirs = (call(*command, lora) for lora in ("tally-times", tmp_path / "theirs.gguf"))
+    assert known.json["warnings"] == []
+    assert "cannot be checked" not in known.error
+    assert known.json["data"]["adapters"][0]["base"] == {"checked": True, "named": "tally-base"}
+    (warning,) = theirs.json["warnings"]
+    assert (theirs.code, warning["code"], warning["severity"]) == (0, "BASE_UNCHECKED", "warn")
+    assert f"{warning['title']} {warning['remedy']}\n" in theirs.error
+    assert warning["title"] == "theirs: that it was made for this very base cannot be checked."
+    assert theirs.json["data"]["adapters"][0]["base"] == {"checked": False, "named": None}
+
+
 def test_a_file_is_no_home(tmp_path: Path, outputs: Callable[..., Path], call: Callable[..., Any]) -> None:
     (tmp_path / "home").touch()
     file = outputs({"index": 0, "output": "x"})
@@ -189,6 +205,7 @@ def test_the_settings_sandbox_is_kept_to(
     done = call(*command)
     assert (done.code, done.json["data"]["sandbox"]) == (0, "limits")
     assert "sandbox: only limits here" in done.error
+    assert [each["code"] for each in done.json["warnings"]] == ["SANDBOX_WEAK"]
     (tmp_path / "config.toml").write_text('sandbox = "in-process"\n')
     refused = call(*command)
     assert (refused.code, refused.json["error"]["code"]) == (1, "SANDBOX_WEAK")
