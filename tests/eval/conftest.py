@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from eval import hub as hub_module
+from eval.cache import Cache
+from tests.eval.pinned_files import COMMIT, DATA, MIB
 from tests.eval.tiny_models import write_adapter, write_llama
+from tests.hub.stand_in import HubStandIn, Repository
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,24 @@ def data() -> Path:
     if "data" in os.environ.get("PEERBOARD_REQUIRE", "").split(","):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries to reach the Hub follow each other at once."""
+    monkeypatch.setattr(hub_module, "FIRST_WAIT_SECONDS", 0.0)
+
+
+@pytest.fixture
+def repository(hub: HubStandIn) -> Repository:
+    """A repository with one large file, and the same bytes as a file of git itself."""
+    found = hub.model("some/model", COMMIT)
+    found.add("model.gguf", DATA, large=True)
+    found.add("folder/small file.gguf", DATA)
+    return found
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    """An empty one of 100 MiB."""
+    return Cache(tmp_path / "cache", 100 * MIB, reserve=0)

@@ -40,11 +40,6 @@ def sums() -> Entry:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache", 200 * MIB, reserve=0)
-
-
-@pytest.fixture
 def repository(hub: HubStandIn) -> Repository:
     splits = {"train": as_parquet(ROWS[:2]), "test": as_parquet(ROWS)}
     return put_data_set(hub, "some/sums", COMMIT, "main", splits)
