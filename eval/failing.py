@@ -12,6 +12,8 @@ _ALLOCATION_WORDS = (
     "out of memory",
     "not enough memory",
     "resource temporarily unavailable",  # no thread can be started
+    "ggml_assert(ctx->mem_buffer != null)",  # what ggml says of it goes to its log, which an abort takes along
+    "ggml_assert(galloc",
 )
 
 

@@ -333,6 +333,7 @@ async def test_a_program_that_cannot_be_started_is_a_failure_of_the_evaluator(ti
         (-signal.SIGABRT, "GGML_ASSERT(ne > 0) failed", Failure.MODEL_ABORTED),
         (-signal.SIGSEGV, "", Failure.MODEL_ABORTED),
         (-signal.SIGABRT, "terminate called: std::bad_alloc", Failure.OUT_OF_MEMORY),
+        (-signal.SIGABRT, "ggml.c:1644: GGML_ASSERT(ctx->mem_buffer != NULL) failed", Failure.OUT_OF_MEMORY),
         (-signal.SIGKILL, "", Failure.OUT_OF_MEMORY),
         (-signal.SIGILL, "", Failure.ENGINE_FAILED),
         (1, "ImportError: llama-cpp-python is not installed", Failure.ENGINE_FAILED),
