@@ -20,7 +20,7 @@ import numpy
 from benchmarks.contenders import Own
 from benchmarks.evaluator_speed import named
 from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
-from eval import engine, products
+from eval import engine, products, team
 from eval.binding import C
 from eval.choices import Choices, continuation_tokens
 from eval.cores import usable_cores
@@ -39,7 +39,7 @@ WATCHED: tuple[tuple[str, Any, str], ...] = (
     (LOGITS, engine.Engine, "_choose"),
     (CALLED, products._Accelerator, "_supports"),
     (CALLED, products._Backend, "multiply"),
-    (MULTIPLIED, products._Backend, "_converted"),
+    (MULTIPLIED, team.Team, "floats"),
     (MULTIPLIED, numpy, "matmul"),
 )
 

@@ -17,7 +17,8 @@ RELEASES = frozenset({"0.3.36"})
 """Of llama-cpp-python, whose structures are these."""
 SUCCESS, FAILED = 0, -1
 ACCELERATOR = 3
-F32 = 0
+F32, F16, Q8_0, Q4_K, Q5_K, BF16 = 0, 1, 8, 12, 13, 30
+F16_BYTES = 2
 IS_COMPUTED = 16
 _DIMENSIONS, _SOURCES, _PARAMETERS, _NAME_BYTES = 4, 10, 16, 64
 _OBJECT_BYTES = 32
@@ -163,6 +164,7 @@ def functions() -> ctypes.CDLL:
         ("ggml_backend_reg_by_name", ctypes.POINTER(Registration), [text]),
         ("ggml_graph_n_nodes", ctypes.c_int, [Pointer]),
         ("ggml_graph_node", Pointer, [Pointer, ctypes.c_int]),
+        ("ggml_cpu_fp16_to_fp32", None, [Pointer, Pointer, ctypes.c_int64]),
         ("ggml_get_type_traits", ctypes.POINTER(TypeTraits), [ctypes.c_int]),
         ("ggml_op_name", text, [ctypes.c_int]),
         ("ggml_tensor_overhead", size, []),

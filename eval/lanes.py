@@ -67,7 +67,9 @@ def plan_lanes(
         lanes = 1 if base.card else lanes_for(base.header.parameters, threads, len(questions))
     while True:
         hands = deal(needs, lanes)
-        slots = together or max(best_slots(base.header, [needs[place] for place in hand], steps) for hand in hands)
+        slots = together or max(
+            best_slots(base.header, [needs[place] for place in hand], steps, products=layout.products) for hand in hands
+        )
         besides = adapter_bytes + (cache_bytes_per_cell(base.header) * len(prefix) if lanes > 1 else 0)
         besides += products.bytes_taken(base.header, threads) if layout.products else 0
         takes = partial(base.takes, besides=besides, contexts=lanes)

@@ -17,31 +17,22 @@ import platform
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eval import ggml
+from eval import cache_products, ggml, weight_products
+from eval.cache_products import Heads
 from eval.header import Header
+from eval.team import FLOAT_BYTES, Team, Values, converts, values_at
+from eval.weight_products import LEAST_ROWS, Weights, thread_bytes
 
-FEWEST_ROWS = 32
-"""With fewer it takes longer to convert the weights than to multiply with them as they are (llama.cpp's own limit)."""
-FLOAT_BYTES = 4
-TILE_VALUES = 1 << 20  # a thread's: smaller tiles, which stay in the cache until they are used, gain nothing
-WORTH_SHARING = 1 << 24  # multiplications: a tenth of a millisecond's work, as long as another thread takes to begin
-_PACKED_BYTES = 8 << 20  # a thread's, in which the library puts what it multiplies in order
-_SHORTEST = 32
-_WIDEST = TILE_VALUES // _SHORTEST
 _NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
 _PROCESSORS = frozenset({"x86_64", "amd64"})  # measured on these alone; ARM has kernels for 8-bit integers
 _OPERATION = ggml.Tensor.op.offset
 _CREATION = threading.Lock()
 _VIEWS = ("NONE", "RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE")
-
-Matrix = NDArray[np.float32]
 
 
 @functools.cache
@@ -52,8 +43,7 @@ def available() -> bool:
 
 def bytes_taken(header: Header, threads: int) -> int:
     """Memory that so many threads take for the products with a model's weights, beside the batches' own."""
-    largest = max((FLOAT_BYTES * tensor.elements for tensor in header.tensors), default=0)
-    return threads * (min(largest, FLOAT_BYTES * TILE_VALUES) + min(largest, _PACKED_BYTES))
+    return threads * thread_bytes(max((tensor.elements for tensor in header.tensors), default=0))
 
 
 @contextmanager
@@ -87,65 +77,29 @@ class _Backend:
             graph_compute=accelerator.computed,
             device=ctypes.addressof(accelerator.device),
         )
-        self._threads = 1
-        self._pool: ThreadPoolExecutor | None = None
-        self._own = threading.local()
+        self.team = Team(1)
 
     def set_threads(self, threads: int) -> None:
         """How many threads a product is computed by."""
-        if threads != self._threads:
-            self.close()
-            self._threads = threads
-            self._pool = ThreadPoolExecutor(threads - 1, "products") if threads > 1 else None
+        if threads != self.team.threads:
+            self.team.close()
+            self.team = Team(threads)
 
     def multiply(self, node: ggml.Tensor) -> None:
         """Computes one product: its rows are those of the second source, its columns the first's rows."""
-        weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
-        inputs, outputs, rows = weights.ne[0], weights.ne[1], values.ne[1]
-        left = _matrix(values.data, rows, inputs)
-        result = _matrix(node.data, rows, outputs)
-        pool = self._pool if rows * inputs * outputs >= WORTH_SHARING else None
-        step = max(_SHORTEST, min(TILE_VALUES // inputs, -(-outputs // self._threads) if pool else outputs))
-        starts = iter(range(0, outputs, step))
-        taking = threading.Lock()
-
-        # Weights may be anything; logits that are no numbers are refused where they are read.
-        @np.errstate(all="ignore")
-        def work() -> None:
-            while True:
-                with taking:
-                    start = next(starts, None)
-                if start is None:
-                    return
-                stop = min(start + step, outputs)
-                np.matmul(left, self._converted(weights, start, stop).T, out=result[:, start:stop])
-
-        others = [pool.submit(work) for _ in range(self._threads - 1)] if pool else []
-        try:
-            work()
-        finally:
-            wait(others)  # none may write into a result that is no longer there
-        for other in others:
-            other.result()
-
-    def _converted(self, weights: ggml.Tensor, start: int, stop: int) -> Matrix:
-        """Rows of the weights as floats, in a place of this thread's that the next tile takes."""
-        inputs = weights.ne[0]
-        address = weights.data + start * weights.nb[1]
-        if weights.type == ggml.F32:
-            return _matrix(address, stop - start, inputs)
-        needed = (stop - start) * inputs
-        tile: Matrix | None = getattr(self._own, "tile", None)
-        if tile is None or tile.size < needed:
-            tile = self._own.tile = np.empty(needed, np.float32)
-        _to_float(weights.type)(address, tile.ctypes.data, needed)
-        return tile[:needed].reshape(stop - start, inputs)
-
-    def close(self) -> None:
-        """Ends the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        left, right = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
+        inputs, outputs, rows = left.ne[0], left.ne[1], right.ne[1]
+        result = values_at(node.data, rows * outputs * node.ne[2])
+        if node.ne[2] == 1:
+            weights = Weights(left.type, left.data, left.nb[1], inputs, outputs)
+            given = values_at(right.data, rows * inputs).reshape(rows, inputs)
+            weight_products.multiply(self.team, weights, given, result.reshape(rows, outputs))
+        else:
+            heads = _heads(left)
+            group = right.ne[2] // heads.heads
+            cache_products.multiply(
+                self.team, heads, _queries(right, group), result.reshape(heads.heads, group, rows, outputs)
+            )
 
 
 class _Accelerator:
@@ -208,10 +162,13 @@ class _Accelerator:
         return address
 
     def _free(self, address: int) -> None:
-        self._backends.pop(address).close()
+        self._backends.pop(address).team.close()
 
     def _set_threads(self, address: int, threads: int) -> None:
-        self._backends[address].set_threads(threads)
+        try:
+            self._backends[address].set_threads(threads)
+        except BaseException as error:  # a thread that cannot be had
+            self._failed.error = error
 
     def raise_what_failed(self) -> None:
         """Raises what was kept for this thread, once."""
@@ -236,14 +193,17 @@ class _Accelerator:
         if operation != self._product:  # nearly always, and ggml asks a thousand times a batch
             return operation in self._views
         node = ggml.Tensor.from_address(address)
-        if node.ne[1] < FEWEST_ROWS or node.ne[0] < _SHORTEST or node.op_params[1]:
+        rows = node.ne[1]
+        if rows < LEAST_ROWS or node.op_params[1] or node.ne[3] != 1:
             return False
-        weights, values = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
-        if values.type != ggml.F32 or not _SHORTEST <= weights.ne[0] <= _WIDEST:
+        left, right = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
+        if right.type != ggml.F32 or right.nb[0] != FLOAT_BYTES:
             return False
-        if weights.type != ggml.F32 and _to_float(weights.type) is None:
+        if right.ne[2] > 1:
+            return _is_of_heads(left, right) and cache_products.worth_it(_heads(left), rows)
+        if not weight_products.worth_it(left.type, left.ne[0], left.ne[1], rows) or not converts(left.type):
             return False
-        return _is_matrix(weights) and _is_matrix(values)
+        return _is_matrix(left) and _is_matrix(right)
 
     def _compute(self, backend: int, graph: int) -> int:
         try:
@@ -286,16 +246,30 @@ def _traits(kind: int) -> tuple[int, int]:
     return traits.type_size, traits.block_size
 
 
-@functools.cache
-def _to_float(kind: int) -> Any:
-    """ggml's function that turns weights of a type into floats; None where it has none."""
-    address = ggml.functions().ggml_get_type_traits(kind).contents.to_float
-    return ggml.ToFloat(address) if address else None
+def _is_of_heads(left: ggml.Tensor, right: ggml.Tensor) -> bool:
+    """Whether these are keys or values in F16, and what is multiplied with them."""
+    return bool(
+        left.type == ggml.F16
+        and left.nb[0] == ggml.F16_BYTES
+        and right.ne[2] % left.ne[2] == 0
+        and right.ne[3] == left.ne[3] == 1
+        and not any(stride % FLOAT_BYTES for stride in right.nb[1:3])
+        and not any(stride % ggml.F16_BYTES for stride in left.nb[1:3])
+    )
 
 
-def _matrix(address: int, rows: int, columns: int) -> Matrix:
-    floats = (ctypes.c_float * (rows * columns)).from_address(address)
-    return np.frombuffer(memoryview(floats), np.float32).reshape(rows, columns)
+def _heads(tensor: ggml.Tensor) -> Heads:
+    inputs, outputs, heads = tensor.ne[:3]
+    return Heads(tensor.data, heads, outputs, inputs, head_bytes=tensor.nb[2], row_bytes=tensor.nb[1])
+
+
+def _queries(tensor: ggml.Tensor, group: int) -> Values:
+    """What is multiplied with keys or values: (heads, group, rows, inputs), wherever its rows lie."""
+    inputs, rows, heads = tensor.ne[:3]
+    row_bytes, head_bytes = tensor.nb[1:3]
+    count = (head_bytes * (heads - 1) + row_bytes * (rows - 1)) // FLOAT_BYTES + inputs
+    strides = (group * head_bytes, head_bytes, row_bytes, FLOAT_BYTES)
+    return np.ndarray((heads // group, group, rows, inputs), np.float32, values_at(tensor.data, count), 0, strides)
 
 
 def _no_memory(_device: int, free: Any, total: Any) -> None:

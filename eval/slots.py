@@ -21,13 +21,18 @@ MOST_SLOTS = 16
 NANOSECONDS_PER_CELL = 1.3  # a head's look at a masked cell
 BYTES_PER_NANOSECOND = 20.0  # memory bandwidth
 NANOSECONDS_PER_STEP = 400_000.0  # building and starting a batch
+NANOSECONDS_PER_WEIGHT = 0.15  # to make a 32-bit float of it, where products are not llama.cpp's own
 
 
-def best_slots(header: Header, needs: Sequence[Need], steps: int) -> int:
-    """Questions at once, 1 to `MOST_SLOTS`, for questions that take about `steps` passes after their prompt."""
+def best_slots(header: Header, needs: Sequence[Need], steps: int, *, products: bool = False) -> int:
+    """Questions at once, 1 to `MOST_SLOTS`, for questions that take about `steps` passes after their prompt.
+
+    With `products` each pass makes floats of all weights (`eval.products`).
+    """
     unshared = sum(need.cells for need in needs) / len(needs)
     heads = header.of_architecture("attention.head_count", 1) * header.of_architecture("block_count", 1)
-    step = NANOSECONDS_PER_STEP + header.weight_bytes / BYTES_PER_NANOSECOND
+    converting = header.parameters * NANOSECONDS_PER_WEIGHT if products else 0.0
+    step = NANOSECONDS_PER_STEP + header.weight_bytes / BYTES_PER_NANOSECOND + converting
     looking = unshared * (unshared / 2 + steps) * max(1, heads) * NANOSECONDS_PER_CELL
     best = max(1, min(MOST_SLOTS, round(math.sqrt(steps * step / looking))))
     rounds = max(round(len(needs) / best), math.ceil(len(needs) / MOST_SLOTS))

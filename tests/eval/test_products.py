@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from benchmarks.large_model import with_weights
-from eval import ggml, products
+from eval import ggml, products, weight_products
 from eval.backends import devices
 from eval.base import Base
 from eval.context import Context, Scaled
@@ -29,7 +29,8 @@ from eval.lanes import plan_lanes
 from eval.memory import ContextPlan
 from eval.model import LoadedModel
 from eval.modes import FAST, REPRODUCIBLE, TOGETHER_PLAIN, Layout, Mode, layout
-from eval.products import FEWEST_ROWS
+from eval.team import FLOAT_BYTES, TILE_VALUES, Team
+from eval.weight_products import LEAST_ROWS
 from tests.eval.tiny_models import Shape, write_adapter, write_llama
 
 pytestmark = pytest.mark.skipif(
@@ -80,18 +81,18 @@ def test_products_are_those_of_the_weights_as_floats(plain: Path, tmp_path: Path
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(some.integers(FEWEST_ROWS, 600), some.integers(1, 4), some.sampled_from([1 << 8, 1 << 13, 1 << 21]))
+@given(some.integers(LEAST_ROWS, 600), some.integers(1, 4), some.sampled_from([1 << 8, 1 << 13, 1 << 21]))
 def test_tiles_and_threads_change_nothing_that_matters(
     plain: Path, monkeypatch: pytest.MonkeyPatch, rows: int, threads: int, tile: int
 ) -> None:
     usual = logits(plain, IN_PRODUCTS, rows=rows)
     with monkeypatch.context() as patch:
-        patch.setattr(products, "TILE_VALUES", tile)
+        patch.setattr(weight_products, "TILE_VALUES", tile)
         other = logits(plain, IN_PRODUCTS, rows=rows, threads=threads, micro_batch=300)
     assert apart(usual, other) < 0.002
 
 
-@pytest.mark.parametrize("rows", [1, 16, FEWEST_ROWS - 1])
+@pytest.mark.parametrize("rows", [1, LEAST_ROWS - 1])
 def test_few_rows_stay_with_llama_cpp(plain: Path, rows: int) -> None:
     assert np.array_equal(logits(plain, IN_PRODUCTS, rows=rows), logits(plain, TOGETHER_PLAIN, rows=rows))
 
@@ -108,17 +109,17 @@ class Odd(BaseException):
     """As an interrupt is."""
 
 
-@pytest.mark.parametrize("place", ["_converted", "multiply"])
+@pytest.mark.parametrize("place", [(Team, "floats"), (products._Backend, "multiply")])
 @pytest.mark.parametrize("error", [MemoryError("no room for a tile"), ValueError("odd"), KeyboardInterrupt(), Odd()])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_what_goes_wrong_in_a_product_is_raised_behind_the_batch(
-    plain: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: str, threads: int
+    plain: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, place: tuple[type, str], threads: int
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(products, "WORTH_SHARING", 0)
-    monkeypatch.setattr(products._Backend, place, fail)
+    monkeypatch.setattr(weight_products, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(*place, fail)
     with pytest.raises(type(error)) as caught:
         logits(plain, IN_PRODUCTS, threads=threads)
     assert caught.value is error
@@ -242,7 +243,7 @@ def test_memory_is_planned_for_every_thread(plain: Path) -> None:
     header = read_header(plain)
     largest = 4 * max(tensor.elements for tensor in header.tensors)
     for threads in (1, 2, 16):
-        assert products.bytes_taken(header, threads) == threads * 2 * largest
+        assert products.bytes_taken(header, threads) == threads * (FLOAT_BYTES * TILE_VALUES + largest)
     assert products.bytes_taken(read_header(catalogue.MODELS / "tally-base.gguf"), 1) < products.bytes_taken(header, 1)
 
 

@@ -1,0 +1,87 @@
+"""Products of rows with a matrix of weights, which become 32-bit floats a tile at a time.
+
+numpy's library is made for large matrices and has ways of its own for small ones. So a tile is multiplied in the way
+that is quickest for the number of rows (measured with OpenBLAS 0.3.31 and AVX-512): for a few as a stack of products so
+small that the library does not copy them first, for some dozens turned over, else as it is.
+"""
+
+import numpy as np
+from msgspec import Struct
+
+from eval import ggml
+from eval.team import FLOAT_BYTES, TILE_VALUES, Team, Values
+
+LEAST_ROWS = 6
+"""With fewer it takes longer to convert any weights than to multiply with them as they are."""
+_MORE_ROWS = 16  # the same for weights that ggml takes five times as long to convert
+_SOON_CONVERTED = frozenset({ggml.F32, ggml.F16, ggml.BF16, ggml.Q8_0, ggml.Q4_K, ggml.Q5_K})
+SHORTEST = 32
+WIDEST = TILE_VALUES // SHORTEST
+_LEAST_WORK = 1 << 19  # multiplications: some fifty microseconds of llama.cpp's, twice as long as it takes to begin
+_WORTH_SHARING = 5_000_000  # a tenth of a millisecond's work, as long as another thread takes to begin
+_CONVERSION = 12  # of a weight, in multiplications
+_FEW, _SOME = 24, 96  # rows up to which a tile is multiplied as a stack, and turned over
+MOST_UNCOPIED, MOST_RESULTS = 1_000_000, 1200
+"""OpenBLAS's limits for small products: multiplications, and numbers that come out."""
+_LEAST_WIDTH = 4
+_PACKED_BYTES = 8 << 20  # in which the library puts what it multiplies in order
+
+
+class Weights(Struct, frozen=True):
+    """A matrix of weights as it lies in memory: `outputs` rows of `inputs` values of a ggml type."""
+
+    kind: int
+    address: int
+    row_bytes: int
+    inputs: int
+    outputs: int
+
+
+def worth_it(kind: int, inputs: int, outputs: int, rows: int) -> bool:
+    """Whether a product with weights of this type and size is quicker here than by llama.cpp's kernels."""
+    fewest = LEAST_ROWS if kind in _SOON_CONVERTED else _MORE_ROWS
+    return (
+        rows >= fewest
+        and SHORTEST <= inputs <= WIDEST
+        and outputs >= SHORTEST
+        and rows * inputs * outputs >= _LEAST_WORK
+    )
+
+
+def thread_bytes(largest: int) -> int:
+    """Memory that a thread takes for products with matrices of at most `largest` values, and with the cache."""
+    return FLOAT_BYTES * TILE_VALUES + min(FLOAT_BYTES * largest, _PACKED_BYTES)
+
+
+def multiply(team: Team, weights: Weights, rows: Values, result: Values) -> None:
+    """Puts the products of `rows` (count by inputs) and the weights into `result` (count by outputs)."""
+    inputs, outputs = weights.inputs, weights.outputs
+    count = len(rows)
+    alone = inputs * outputs * (count + _CONVERSION) < _WORTH_SHARING
+    step = max(SHORTEST, min(TILE_VALUES // inputs, outputs if alone else -(-outputs // team.threads)))
+    turned = np.ascontiguousarray(rows.T) if _FEW < count <= _SOME else None
+    starts = iter(range(0, outputs, step))  # one at a time, to whichever thread asks
+
+    def work() -> None:
+        for start in starts:
+            stop = min(start + step, outputs)
+            address = weights.address + start * weights.row_bytes
+            tile = team.floats(weights.kind, address, (stop - start) * inputs).reshape(stop - start, inputs)
+            _multiply(tile, rows, turned, result[:, start:stop])
+
+    team.share(work, alone=alone)
+
+
+def _multiply(tile: Values, rows: Values, turned: Values | None, result: Values) -> None:
+    """Puts the products of rows and of a tile's into `result`; `turned` are the rows as columns, if they are to be."""
+    count, inputs = rows.shape
+    width = min(MOST_UNCOPIED // (count * inputs), MOST_RESULTS // count)
+    if turned is not None:
+        result[:] = np.matmul(tile, turned).T
+    elif count > _FEW or width < _LEAST_WIDTH:
+        np.matmul(rows, tile.T, out=result)
+    else:
+        even = len(tile) // width * width
+        stack = tile[:even].reshape(-1, width, inputs).transpose(0, 2, 1)
+        np.matmul(rows, stack, out=result[:, :even].reshape(count, -1, width).transpose(1, 0, 2))
+        np.matmul(rows, tile[even:].T, out=result[:, even:])
