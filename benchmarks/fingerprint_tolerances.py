@@ -51,7 +51,7 @@ from benchmarks.large_model import with_weights
 from benchmarks.tails_by_setup import Prompts, Setup, Work
 from eval.header import read_header
 from protocol import fingerprint
-from protocol.fingerprint import MOST_VALUES, Vector
+from protocol.fingerprint import MOST_VALUES, Step, Vector
 from protocol.parameters import DEMO, MAIN, Parameters
 
 Shape = tuple[int, int]
@@ -80,6 +80,8 @@ TRAINED_ON_FIRST = (
 )
 CHEAP = (Setup("cache in Q8_0", cache="q8_0"), Setup("cache in Q4_0", cache="q4_0"))
 Hours = list[Vector]
+Tails = list[list[list[Step]]]
+"""By hour and question."""
 
 
 class Line(Struct):
@@ -149,7 +151,7 @@ def measured(
     yield from against("a regression on the other hours", _predicted(honest[0], tails))
 
 
-def _tails(name: str, eligible: Sequence[int], hours: int, questions: int) -> list[list[list[int]]]:
+def _tails(name: str, eligible: Sequence[int], hours: int, questions: int) -> Tails:
     def seed(hour: int, question: int) -> bytes:
         return hashlib.sha256(f"{name} {hour} {question}".encode()).digest()
 
@@ -217,14 +219,14 @@ def _line(subject: str, what: str, tolerance: int, pairs: Sequence[tuple[Vector,
     return line
 
 
-def _predicted(hours: Hours, tails: list[list[list[int]]]) -> Hours:
-    """Each hour from all others: the overall mean, and what question, token and the token before add to it."""
+def _predicted(hours: Hours, tails: Tails) -> Hours:
+    """Each hour from all others: the overall mean, and what question, target and the token before it add to it."""
     values = np.array(hours, float)
     chosen = np.array(tails)
     kinds: list[np.ndarray] = [
         np.broadcast_to(np.arange(values.shape[1])[None, :, None], values.shape),
-        chosen[:, :, 1:],
-        chosen[:, :, :-1],
+        chosen[..., 1:].reshape(values.shape),
+        chosen[..., :1].repeat(chosen.shape[-1] - 1, axis=-1).reshape(values.shape),
     ]
     found = np.empty_like(values)
     for hour in range(len(values)):

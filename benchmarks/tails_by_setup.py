@@ -23,7 +23,7 @@ from eval.binding import C
 from eval.memory import FEWEST_ROWS
 from eval.model import LoadedModel
 from protocol import fingerprint
-from protocol.fingerprint import MOST_VALUES, Vector
+from protocol.fingerprint import MOST_VALUES, VALUES_PER_TOKEN, Step, Vector
 
 CACHE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
 BATCH = 512
@@ -53,7 +53,7 @@ class Work(Struct, frozen=True):
     model: str
     setup: Setup
     prompts: list[list[int]]
-    tails: list[list[list[int]]]
+    tails: list[list[list[Step]]]
     adapter: tuple[str, float] | None = None
 
 
@@ -104,7 +104,7 @@ def _values(model: LoadedModel, work: Work) -> Iterator[list[list[float]]]:
 
 
 def _group(
-    context: Any, words: int, setup: Setup, shared: int, prompts: Prompts, tails: Sequence[list[list[int]]]
+    context: Any, words: int, setup: Setup, shared: int, prompts: Prompts, tails: Sequence[list[list[Step]]]
 ) -> list[list[list[float]]]:
     """Questions in one batch, behind so many tokens that sequence `together` holds; `tails` by question and hour."""
     memory = C.llama_get_memory(context)
@@ -125,7 +125,7 @@ def _group(
 def _context(model: LoadedModel, work: Work) -> Any:
     setup = work.setup
     parameters = C.llama_context_default_params()
-    longest = max(map(len, work.prompts)) + MOST_VALUES
+    longest = max(map(len, work.prompts)) + MOST_VALUES // VALUES_PER_TOKEN
     sequences = setup.together + setup.shared + setup.flash
     parameters.n_ctx = sequences * -(-longest // 256) * 256
     parameters.n_seq_max = sequences
@@ -159,14 +159,14 @@ def _read(context: Any, prompts: Sequence[Sequence[int]], starts: Sequence[int],
 
 
 def _tails(
-    context: Any, words: int, tails: Sequence[Sequence[int]], starts: Sequence[int], setup: Setup
+    context: Any, words: int, tails: Sequence[Sequence[Step]], starts: Sequence[int], setup: Setup
 ) -> list[list[float]]:
     """As the evaluator reads them: with flash attention in `FEWEST_ROWS` rows, those missing in a spare sequence."""
     spare = setup.together + setup.shared
     cells = [
         (token, start + at, place)
         for place, (tail, start) in enumerate(zip(tails, starts, strict=True))
-        for at, token in enumerate(tail[:-1])
+        for at, (token, *_) in enumerate(tail)
     ]
     rows = len(cells)
     if setup.flash:
@@ -176,8 +176,8 @@ def _tails(
         C.llama_memory_seq_rm(C.llama_get_memory(context), spare, -1, -1)
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    targets = [token for tail in tails for token in tail[1:]]
-    values: list[list[float]] = logits[np.arange(len(targets)), targets].reshape(len(tails), -1).tolist()
+    targets = [step[1:] for tail in tails for step in tail]
+    values: list[list[float]] = logits[np.arange(rows)[:, None], targets].reshape(len(tails), -1).tolist()
     return values
 
 

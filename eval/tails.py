@@ -6,26 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.engine import Engine, Stream
-from protocol.fingerprint import MOST_VALUES
+from protocol.fingerprint import MOST_VALUES, VALUES_PER_TOKEN, Step
 
-MOST_TAIL_CELLS = MOST_VALUES
+MOST_TAIL_CELLS = MOST_VALUES // VALUES_PER_TOKEN
 
 
 class Tail:
-    """Token ids behind a prompt. `values` holds the log-probabilities of all but the first once they are known.
+    """Token ids behind a prompt. `values` holds the log-probabilities of what is looked up once they are known.
 
     The tail has a sequence of its own that starts as a copy of the prompt's, so that the generation or the choices go
     on undisturbed, in the same batches, whatever kind of memory the model has.
     """
 
-    def __init__(self, ids: Sequence[int]) -> None:
-        self._ids = ids
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._tokens = [token for token, *_ in steps]
+        self._looked_up = [target for _, *targets in steps for target in targets]
         self.values: tuple[float, ...] | None = None
 
     @property
     def cells(self) -> int:
-        """What it takes in a cache: the last id is only looked up."""
-        return len(self._ids) - 1
+        """What it takes in a cache."""
+        return len(self._tokens)
 
     def begin(self, engine: Engine, prompt_sequence: int, prompt_length: int) -> None:
         """Branches off from the prompt, of which `prompt_sequence` must hold all tokens and no more."""
@@ -39,4 +40,5 @@ class Tail:
             self.values = tuple(values.tolist())
             ended()
 
-        return Stream(sequence, position, self._ids[:-1], targets=self._ids[1:], scored=scored)
+        places = np.arange(self.cells, dtype=np.int32).repeat(VALUES_PER_TOKEN)
+        return Stream(sequence, position, self._tokens, targets=self._looked_up, places=places, scored=scored)

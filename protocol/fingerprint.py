@@ -1,10 +1,10 @@
 """The fingerprint: proof that this model read these questions in this hour.
 
 For each question token ids, chosen by a hash of the hour's beacon, are appended to the evaluated prompt; the
-log-probabilities of all but the first are the fingerprint, three bytes each. How many there are depends on how many
-questions the task has (`values_per_question`). Two honest runners agree within a tolerance relative to the vector's own
-spread; a replay, a sibling checkpoint or another quantisation does not. What it does not prove: that the outcomes were
-generated (audits are for that). Measured on CPU builds; see docs/fingerprint.md.
+log-probabilities of two more such ids after each are the fingerprint, three bytes a value. How many there are depends
+on how many questions the task has (`values_per_question`). Two honest runners agree within a tolerance relative to the
+vector's own spread; a replay, a sibling checkpoint or another quantisation does not. What it does not prove: that the
+outcomes were generated (audits are for that). Measured on CPU builds; see docs/fingerprint.md.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 MANY_QUESTIONS = 20
 MOST_VALUES = 16
 VALUES_OF_MANY = 6
+VALUES_PER_TOKEN = 2
 BYTES_PER_VALUE = 3
 STEPS_PER_NAT = 256
 LARGEST_VALUE = (1 << 24) - 1
@@ -24,14 +25,16 @@ TAG = b"peerboard/fingerprint/1\0"
 
 Vector = tuple[tuple[int, ...], ...]
 """One tuple of integers per question, as many as `values_per_question` says."""
+Step = tuple[int, int, int]
+"""A token id of a tail, and the two ids of which the log-probabilities after it are wanted."""
 
 
 def values_per_question(questions: int) -> int:
     """How many values each question has in a task of so many: 16, from 20 questions on 6.
 
-    What tells models apart is the number of values in all, and what they cost is their number per question: 20 times 6
-    separate better than 5 times 16 do (docs/fingerprint.md). Tails are one stream, so that the shorter one is the
-    longer one's beginning.
+    What tells models apart is the number of values in all, and what they cost is the number of tokens per question: 20
+    times 6 separate better than 5 times 16 do (docs/fingerprint.md). Tails are one stream, so that the shorter one is
+    the longer one's beginning.
     """
     return MOST_VALUES if questions < MANY_QUESTIONS else VALUES_OF_MANY
 
@@ -55,16 +58,18 @@ def question_seed(network: bytes, beacon: bytes, model: bytes, dataset: bytes, q
     return hashlib.sha256(TAG + network + beacon + model + dataset + struct.pack(">I", question)).digest()
 
 
-def tail(seed: bytes, eligible: Sequence[int], values: int) -> tuple[int, ...]:
-    """One token id more than there are values, as the first is known to anyone who kept one hidden state per question.
+def tail(seed: bytes, eligible: Sequence[int], values: int) -> tuple[Step, ...]:
+    """Half as many steps as there are values, an even number.
 
+    Nothing is looked up right behind the prompt, where anyone knows all who kept one hidden state per question.
     `eligible`: the ascending ids whose token type in the pinned file is NORMAL. Raises `ValueError` for none.
     """
     if not eligible:
         raise ValueError("the model's file lists no token of type NORMAL")
     limit = (1 << 64) // len(eligible) * len(eligible)
     accepted = (number for number in _stream(seed) if number < limit)
-    return tuple(eligible[number % len(eligible)] for number in itertools.islice(accepted, values + 1))
+    ids = (eligible[number % len(eligible)] for number in accepted)
+    return tuple(itertools.islice(zip(ids, ids, ids, strict=False), values // VALUES_PER_TOKEN))
 
 
 def _stream(seed: bytes) -> Iterator[int]:

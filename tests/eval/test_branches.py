@@ -24,6 +24,7 @@ from eval.lanes import plan_lanes, run_lanes
 from eval.memory import ContextPlan, plan_context
 from eval.modes import FAST, REPRODUCIBLE, SPLIT, TOGETHER, TOGETHER_PLAIN, Layout, layout
 from eval.tails import Tail
+from protocol import fingerprint
 from tests.eval.tiny_models import write_mamba
 
 NAT = 0.02  # a token, of F16 weights: docs/evaluation.md
@@ -112,7 +113,7 @@ def asked(offered: Offered, *, tails: bool = False) -> list[Choices]:
     found = []
     for choices in offered:
         own = draws.integers(3, 250, int(draws.integers(1, 30))).tolist()
-        tail = Tail(draws.integers(3, 250, 7).tolist()) if tails else None
+        tail = Tail(fingerprint.tail(draws.bytes(32), range(3, 250), 6)) if tails else None
         found.append(Choices(shared + own, [list(choice) for choice in choices], tail))
     return found
 
@@ -145,7 +146,7 @@ def agree(one: Sequence[Choices], other: Sequence[Choices]) -> None:
 def test_a_tree_gives_what_lines_give(base: Base, offered: Offered, plan: ContextPlan, tails: bool) -> None:
     """However many questions there are, and wherever batches and micro-batches cut them."""
     tree, lines = (asked(offered, tails=tails) for _ in range(2))
-    rest = sum(len(question.prompt) - SHARED + 6 * tails for question in tree)
+    rest = sum(len(question.prompt) - SHARED + 3 * tails for question in tree)
     assert run(base, tree, plan) == rest + sum(len(decoded(choices)) for choices in offered)
     apart = replace(plan, layout=replace(plan.layout, coupled=False))
     assert run(base, lines, apart) == rest + sum(len(choice) - 1 for choices in offered for choice in choices)

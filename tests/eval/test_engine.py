@@ -46,7 +46,8 @@ class Bench:
         return found
 
     def tail(self, number: int) -> Tail:
-        return Tail([(37 * number + 11 * place) % 256 + 3 for place in range(17)])
+        ids = iter((37 * number + 11 * place) % 256 + 3 for place in range(24))
+        return Tail(list(zip(ids, ids, ids, strict=True)))
 
     def run(
         self,

@@ -22,6 +22,7 @@ from eval.memory import FEWEST_ROWS, ContextPlan, plan_context
 from eval.model import LoadedModel
 from eval.modes import SPLIT, TOGETHER, Layout
 from eval.tails import Tail
+from protocol import fingerprint
 
 LONG, VALUES = 900, 6
 HEADER = read_header(catalogue.MODELS / "tally-base.gguf")
@@ -34,8 +35,8 @@ def model() -> LoadedModel:
 
 def asked(model: LoadedModel, number: int, *, length: int, new: int) -> Generation:
     draws = np.random.default_rng(number)
-    ids = draws.choice(HEADER.eligible, length + VALUES + 1).tolist()
-    return Generation(model, ids[:length], (), new, Tail(ids[length:]))
+    ids = draws.choice(HEADER.eligible, length).tolist()
+    return Generation(model, ids, (), new, Tail(fingerprint.tail(draws.bytes(32), HEADER.eligible, VALUES)))
 
 
 def run(model: LoadedModel, questions: Sequence[Generation], layout: Layout, slots: int = 16) -> None:

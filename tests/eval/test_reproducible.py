@@ -47,7 +47,9 @@ class Asker:
     def question(self, number: int, *, choices: bool) -> Question:
         draws = Random(1000 + number)
         prompt = self.shared + self.drawn(draws, draws.randrange(5, 60))
-        tail = Tail(self.drawn(draws, 17))
+        tail = Tail(
+            fingerprint.tail(draws.randbytes(32), range(3, self.model.vocabulary_size), fingerprint.MOST_VALUES)
+        )
         if not choices:
             return Generation(self.model, prompt, (), 12, tail)
         return Choices(prompt, [self.drawn(draws, draws.randrange(1, 9)) for _ in range(4)], tail)

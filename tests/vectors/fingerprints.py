@@ -12,7 +12,7 @@ def _tail(given: Input) -> Any:
     names = unhex(given[key] for key in ("network", "beacon", "model", "dataset"))
     seed = fingerprint.question_seed(names[0], names[1], names[2], names[3], given["question"])
     values = fingerprint.values_per_question(given["questions"])
-    return {"seed": seed.hex(), "tail": list(fingerprint.tail(seed, given["eligible"], values))}
+    return {"seed": seed.hex(), "tail": [list(step) for step in fingerprint.tail(seed, given["eligible"], values)]}
 
 
 def _encode(given: Input) -> Any:

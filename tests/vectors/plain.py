@@ -126,8 +126,11 @@ def tail(given: Given) -> Any:
     seed = sha256(b"peerboard/fingerprint/1\0", *names, given["question"].to_bytes(4, "big"))
     size = len(given["eligible"])
     stream = (number for number in numbers(seed) if number < 2**64 // size * size)
-    length = 1 + values_each(given["questions"])
-    return {"seed": seed.hex(), "tail": [given["eligible"][next(stream) % size] for _ in range(length)]}
+    length = values_each(given["questions"]) // 2
+    return {
+        "seed": seed.hex(),
+        "tail": [[given["eligible"][next(stream) % size] for _ in range(3)] for _ in range(length)],
+    }
 
 
 def ranking(given: Given) -> Any:

@@ -14,9 +14,11 @@ export function fingerprintSeed (network, beacon, model, content, question) {
   return sha256('peerboard/fingerprint/1', Buffer.of(0), network, beacon, model, content, bigEndian32(question))
 }
 
+// Lists of a token and of the two that are looked up after it.
 export function tailOf (seed, eligible, questions) {
   const numbers = stream(seed)
-  return Array.from({ length: 1 + valuesEach(questions) }, () => eligible[drawBelow(eligible.length, numbers)])
+  const drawn = () => eligible[drawBelow(eligible.length, numbers)]
+  return Array.from({ length: valuesEach(questions) / 2 }, () => [drawn(), drawn(), drawn()])
 }
 
 // Three bytes each of lists of natural log-probabilities; null where one is not finite, missing or too many.
