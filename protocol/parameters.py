@@ -55,7 +55,7 @@ class Parameters(Struct, frozen=True, forbid_unknown_fields=True):
     leaderless_max: Positive = 24
     dispersion: PerMille = 500
     tolerance_float: PerMille = 4
-    tolerance_bfloat: PerMille = 14
+    tolerance_bfloat: PerMille = 24
     tolerance_quantised: PerMille = 120
     credit_bytes_cap: Positive = 2**31 - 1
     version: Positive = 1
