@@ -324,8 +324,9 @@ def _refusal(error: Exception, place: Place) -> Exception:
             Failure.DOWNLOAD_FAILED, f"{place}: the Hub refuses it (status {status}). {said}".strip()
         )
     if code == "GatedRepo":
-        need = "HF_TOKEN's owner has to be granted access" if get_token() else "set HF_TOKEN to a token with access"
-        return EvaluationError(Failure.FILE_MISSING, f"{place} is gated: {need} on the Hub's page of the repository.")
+        token = "" if get_token() else ", and set HF_TOKEN to a token of yours"
+        detail = f"{place} is gated: ask for access on its page{token}."
+        return EvaluationError(Failure.FILE_MISSING, detail)
     reasons = {"RevisionNotFound": "there is no such commit", "EntryNotFound": "the commit has no such file"}
     reason = reasons.get(code or "", "there is no such repository, or it is private")
     return EvaluationError(Failure.FILE_MISSING, f"{place}: {reason} (status {status}).")

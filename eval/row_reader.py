@@ -21,6 +21,7 @@ from eval.failing import EvaluationError, Passing
 from eval.hub import Fetching, Interrupted, Place, announced, download, refusals_told
 
 MAX_ROWS = 1_000_000
+TRIES_WHOLE = 2  # where what came is damaged
 ROWS = "rows.jsonl"
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
@@ -110,12 +111,14 @@ def _fetched(place: Place, file: Path, left: int, report: Any) -> int:
     said = announced(place, report=report)
     if said.size is None or said.size > left:
         raise _Refused(f"{place} has {said.size} bytes; there is room for {left}.")
-    download(place, said.size, file, report=report)
-    with file.open("rb") as opened:
-        if said.sha256 not in (None, hashlib.file_digest(opened, "sha256").digest()):
-            text = f"{place} arrived damaged: its SHA-256 is not the announced one. Try again."
-            raise _Refused(text, Passing.LATER)
-    return said.size
+    for _ in range(TRIES_WHOLE):
+        download(place, said.size, file, report=report)
+        with file.open("rb") as opened:
+            if said.sha256 in (None, hashlib.file_digest(opened, "sha256").digest()):
+                return said.size
+        file.unlink()
+    text = f"{place} arrived damaged twice: its SHA-256 is not the announced one. Try again."
+    raise _Refused(text, Passing.LATER)
 
 
 def _counted(rows: Iterable[dict[str, Any]], order: Order) -> Iterator[dict[str, Any]]:

@@ -246,10 +246,10 @@ def _explained(error: Any) -> CommandFailed:
     if isinstance(error, OutputsRefused):
         return CommandFailed("WRONG_OUTPUTS", error.detail, "Correct the file, then score it again.")
     if isinstance(error, QuestionsRefused):
-        local, waiting = "Name a folder with local copies: --data DIR", "Wait a little, or name"
+        local = "Name a folder with local copies: --data DIR"
         kinds = {
             None: ("NO_QUESTIONS", local, Exit.FAILED),
-            Passing.LATER: ("TRY_AGAIN", f"{waiting} a folder with local copies: --data DIR", Exit.TRY_AGAIN),
+            Passing.LATER: ("TRY_AGAIN", f"Try again later. Or: {local[0].lower()}{local[1:]}", Exit.TRY_AGAIN),
             Passing.UNREACHABLE: ("UNREACHABLE", local, Exit.NOT_RUNNING),
         }
         code, remedy, status = kinds[error.passing]

@@ -100,8 +100,14 @@ def test_a_body_that_breaks_off_is_resumed(repository: Repository, hub: HubStand
     assert [item.range for item in hub.requests("test-00000", "GET") if item.server == "cdn"] == [None, "bytes=500-"]
 
 
-def test_a_damaged_body_is_refused(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
-    hub.disturb("test-00000", corrupted)
+def test_a_damaged_body_is_fetched_once_more(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
+    hub.disturb("test-00000", corrupted, server="cdn")
+    assert questions_ready(sums(), None, cache) == cache.folder
+    assert [item.range for item in hub.requests("test-00000", "GET") if item.server == "cdn"] == [None, None]
+
+
+def test_a_body_that_stays_damaged_is_refused(repository: Repository, hub: HubStandIn, cache: Cache) -> None:
+    hub.disturb("test-00000", corrupted, server="cdn", times=2)
     found = refusal(cache)
     assert "arrived damaged" in found.detail
     assert found.passing is Passing.LATER
