@@ -13,7 +13,6 @@ import trio.testing
 
 from eval import cores
 from eval.cores import CoreSlots, usable_cores
-from eval.division import threads_for
 from eval.user_folder import UserFolderUnavailable
 
 
@@ -161,9 +160,5 @@ def test_cores_are_physical_ones_within_the_groups_quota(
     assert usable_cores() == expected
 
 
-def test_cores_and_threads_are_within_reason() -> None:
+def test_cores_are_within_reason() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
-    assert threads_for(700_000, 8) == 8
-    assert threads_for(700_000, 1) == 1
-    assert threads_for(7_000_000_000, 8) == 8
-    assert threads_for(10, 0) == 1

@@ -18,7 +18,7 @@ from eval.client import open_worker
 from eval.context import Context, Scaled
 from eval.cores import CoreSlots
 from eval.demo import catalogue
-from eval.division import LARGEST_IN_LANES, MOST_LANES, lanes_for, threads_for, threads_in_each
+from eval.division import MOST_LANES
 from eval.engine import Engine, Question, Stream
 from eval.evaluation import evaluate, open_base
 from eval.failing import EvaluationError
@@ -168,16 +168,6 @@ def test_every_question_is_dealt_once_and_the_work_evenly(cells: list[int], coun
     work = [sum(max(1, cells[place]) for place in hand) for hand in hands]
     assert max(work) - min(work) <= max(1, *cells)
     assert len(cells) < count or all(hands)
-
-
-@given(st.integers(1, 1 << 36), st.integers(1, 256), st.integers(1, 2000))
-def test_lanes_never_have_more_threads_than_are_held(parameters: int, held: int, count: int) -> None:
-    threads = threads_for(parameters, held)
-    assert 1 <= threads <= held
-    found = lanes_for(parameters, threads, count)
-    assert 1 <= found <= min(threads, count)
-    assert found * threads_in_each(parameters, threads, found) <= threads
-    assert found == 1 or parameters <= LARGEST_IN_LANES
 
 
 def test_a_plan_for_more_threads_than_questions(base: Base) -> None:
