@@ -104,7 +104,7 @@ def show_settings(folder: Path | None, *, as_json: bool) -> None:
         written = set(tomllib.loads(home.settings.read_text())) if home.settings.exists() else set()
     except SettingsWrong as error:
         text = str(error)
-        raise CommandFailed("SETTINGS_WRONG", text, f"Edit {home.settings}", Exit.FAILED) from None
+        raise CommandFailed("SETTINGS_WRONG", text, f"Edit {home.settings}", Exit.USAGE) from None
     values: dict[str, Any] = {name: getattr(settings, name) for name in settings.__struct_fields__}
     sources = {name: "file" if name in written else "default" for name in values}
     if as_json:

@@ -200,7 +200,7 @@ def _settings(folder: Path | None) -> Settings:
     try:
         return read_settings(home.settings)
     except SettingsWrong as error:
-        raise CommandFailed("SETTINGS_WRONG", str(error), f"Edit {home.settings}", Exit.FAILED) from None
+        raise CommandFailed("SETTINGS_WRONG", str(error), f"Edit {home.settings}", Exit.USAGE) from None
 
 
 def _print_comparison(found: dict[str, Any]) -> None:

@@ -212,6 +212,14 @@ def test_the_settings_sandbox_is_kept_to(
     assert "There is no bubblewrap." in refused.error
 
 
+def test_settings_that_cannot_be_are_wrong_usage(tmp_path: Path, call: Callable[..., Any]) -> None:
+    (tmp_path / "config.toml").write_text('sandbox = "strongest"\n')
+    for command in (("eval", "tally-seed", *WORDS, "--samples", 1), ("config", "show")):
+        done = call(*command, "--home", tmp_path, "--json")
+        assert (done.code, done.json["error"]["code"]) == (2, "SETTINGS_WRONG")
+        assert "sandbox" in done.error
+
+
 def test_the_setting_for_programs_is_kept_to(
     tmp_path: Path, outputs: Callable[..., Path], call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
