@@ -17,7 +17,7 @@ from typing import IO, Any
 
 _ZONES = Path("/sys/class/powercap")
 _ZONE = re.compile(r"(intel|amd)-rapl(:\d+)+")
-_COUNTED = re.compile(r"package-\d+|dram")  # psys and the parts of a package would count twice
+_COUNTED = re.compile(r"package-\d+(-die-\d+)?|dram")  # psys and the parts of a package would count twice
 _POWERMETRICS = ("/usr/bin/powermetrics", "--samplers", "cpu_power,gpu_power", "-i", "500", "-b", "1")
 _ELAPSED = re.compile(r"\(([\d.]+)ms elapsed\)")
 _POWER = re.compile(r"^Combined Power \(CPU \+ GPU \+ ANE\): (\d+) mW", re.MULTILINE)
@@ -51,11 +51,14 @@ class Rapl:
         """By zone its microjoules and the span at which they wrap."""
         try:
             zones = [zone for zone in sorted(self._zones.iterdir()) if _ZONE.fullmatch(zone.name)]
-            counted = [zone for zone in zones if _COUNTED.fullmatch((zone / "name").read_text().strip())]
+            named = {zone: (zone / "name").read_text().strip() for zone in zones}
+            if not any(name.startswith("package-") for name in named.values()):  # memory alone is not what was spent
+                return None
             return {
                 zone.name: (int((zone / "energy_uj").read_text()), int((zone / "max_energy_range_uj").read_text()))
-                for zone in counted
-            } or None
+                for zone, name in named.items()
+                if _COUNTED.fullmatch(name)
+            }
         except (OSError, ValueError):
             return None
 

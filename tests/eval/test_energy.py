@@ -21,11 +21,14 @@ SPAN = 262_143_328_850
 
 
 class Zones:
-    """A powercap folder of two packages, the memory of one, a part of a package and the whole platform."""
+    """A powercap folder of two packages, the memory of one, a part of a package and the whole platform.
+
+    Of a package with several dies each is a zone of its own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        names = {"0": "package-0", "1": "package-1", "0:0": "core", "0:1": "dram", "2": "psys"}
+        names = {"0": "package-0", "1": "package-1-die-1", "0:0": "core", "0:1": "dram", "2": "psys"}
         for number, name in names.items():
             zone = folder / f"intel-rapl:{number}"
             zone.mkdir()
@@ -63,12 +66,15 @@ def test_rapl_counts_packages_and_their_memory_once(tmp_path: Path) -> None:
     assert counter.spent(begun) == 5_000 + 3_000 + 700, "package 1 has wrapped"
 
 
-@pytest.mark.parametrize("broken", ["missing", "forbidden", "words", "fewer"])
+@pytest.mark.parametrize("broken", ["missing", "forbidden", "words", "fewer", "memory alone"])
 def test_rapl_that_cannot_be_read_says_nothing(tmp_path: Path, broken: str) -> None:
     zones, counter = Zones(tmp_path), Rapl(tmp_path)
     if broken == "missing":
         assert Rapl(tmp_path / "nothing").spent(Rapl(tmp_path / "nothing").begin()) is None
         return
+    if broken == "memory alone":
+        for number in "01":
+            (zones.folder / f"intel-rapl:{number}" / "name").write_text("gone")
     begun = counter.begin()
     energy = zones.folder / "intel-rapl:0" / "energy_uj"
     if broken == "forbidden":
