@@ -77,7 +77,7 @@ class Agreement:
 
     def _within(self, total: int, worst: int, smaller: int) -> bool:
         together = smaller >= self._least and 1000 * total <= self._tolerance * smaller
-        return together and 2000 * self._questions * worst <= self._single * smaller
+        return together and 1000 * self._questions * worst <= self._single * smaller
 
     def _surely_agree(self, reference: int, group: Sequence[int]) -> bool:
         """All pairs of the group agree, as far as the distances from the reference can tell."""

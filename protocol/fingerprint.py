@@ -40,12 +40,13 @@ def values_per_question(questions: int) -> int:
 
 
 def single_limit(tolerance: int) -> int:
-    """How far a single question may lie apart, in half per mille of the mean spread of one.
+    """How far a single question may lie apart, in per mille of the mean spread of one.
 
-    One and a half times the tolerance, and 14 per mille: where honest machines differ more than elsewhere, in a few
-    questions of a trained model, does not shrink with the tolerance (docs/fingerprint.md).
+    Twice the tolerance, and 14 per mille: where honest machines differ more than elsewhere, in a few questions of a
+    trained model, does not shrink with the tolerance, and tasks of many questions have more of these
+    (docs/fingerprint.md).
     """
-    return 3 * tolerance + 28
+    return 2 * tolerance + 14
 
 
 def encoded_size(questions: int) -> int:
@@ -129,4 +130,4 @@ def agree(first: Vector, second: Vector, tolerance: int) -> bool:
     if 1000 * sum(apart) > tolerance * smaller:
         return False
     limit = single_limit(tolerance)
-    return all(2 * 1000 * questions * distance <= limit * smaller for distance in apart)
+    return all(1000 * questions * distance <= limit * smaller for distance in apart)
