@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from eval.confinement import end_with_parent
 from eval.failing import EvaluationError, Passing
 from eval.hub import Fetching, Interrupted, Place, announced, download, refusals_told
 
@@ -55,6 +56,7 @@ class _Refused(Exception):
 
 def main() -> None:
     """Reads the split that the first argument asks for."""
+    end_with_parent()
     order = msgspec.json.decode(sys.argv[1], type=Order)
     said = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not break the lines

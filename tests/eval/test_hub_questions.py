@@ -1,11 +1,13 @@
 """Questions from the Hub: the unmodified libraries in a child process, a stand-in on loopback, the pinned hash."""
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from eval import hub as hub_module
@@ -182,6 +184,43 @@ def test_stopping_ends_the_child(repository: Repository, hub: HubStandIn, cache:
     with pytest.raises(QuestionsRefused, match="was ended"):
         questions_ready(sums(), None, cache, report=lambda _: stop.set(), stop=stop)
     assert list(cache.folder.iterdir()) == []
+
+
+ENDLESS = """
+import time
+from eval import row_reader
+from eval.hub import Fetching
+
+def read(order, report):
+    report(Fetching("what", 0, 1))
+    time.sleep(600)
+
+row_reader._read = read
+row_reader.main()
+"""
+PARENT = f"""
+import sys
+from pathlib import Path
+from eval import question_files
+from eval.benchmarks import find
+from eval.cache import Cache
+
+question_files.COMMAND = (sys.executable, "-I", "-c", {ENDLESS!r})
+cache = Cache(Path(sys.argv[1]), 1 << 28, reserve=0)
+question_files.questions_ready(find("gsm8k"), None, cache, report=lambda _: print(flush=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_child_does_not_outlive_who_was_killed(hub: HubStandIn, cache: Cache) -> None:
+    source = find("gsm8k").sources[0]
+    put_data_set(hub, source.repository, source.commit, source.configuration, {source.split: b""})
+    with subprocess.Popen([sys.executable, "-I", "-c", PARENT, str(cache.folder)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"\n"
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+        assert psutil.wait_procs([child], timeout=60)[1] == []
 
 
 def test_a_silent_child_is_ended(
