@@ -1,5 +1,6 @@
 """PEFT adapters that cannot be applied: each is refused with its reason, none becomes a file."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval import peft
 from eval.header import Header, read_header
 from eval.peft import BASE_KEY, check_base, convert
 from eval.peft_refusals import AdapterRefused, Refusal
@@ -170,11 +172,12 @@ def test_heads_may_be_told_layer_by_layer(tmp_path: Path, llama: Header) -> None
     adapter = write_peft(tmp_path / "adapter", config_of("llama"), tensors_of("llama"))
     heads = llama.metadata["llama.attention.head_count"]
     found = []
-    for told in (heads, (heads, heads), (16, heads)):
+    for told in (heads, (heads, heads), (16, heads), 1):
         metadata: Any = dict(llama.metadata) | {"llama.attention.head_count": told}
         convert(adapter, Header(metadata, llama.tensors, llama.token_types, 0), bytes(32), tmp_path / "adapter.gguf")
         found.append((tmp_path / "adapter.gguf").read_bytes())
     assert found[0] == found[1] != found[2], "the first layer's rows lie otherwise"
+    assert found[3] not in found[:3], "a single head has halves, too"
 
 
 def test_a_base_that_hides_its_heads(tmp_path: Path, llama: Header) -> None:
@@ -183,7 +186,7 @@ def test_a_base_that_hides_its_heads(tmp_path: Path, llama: Header) -> None:
     assert refusal(tmp_path, config_of("llama"), tensors_of("llama"), other).reason is Refusal.SHAPE
 
 
-def test_files_that_are_missing_or_broken(tmp_path: Path, llama: Header) -> None:
+def test_files_that_are_missing_or_broken(tmp_path: Path, llama: Header, monkeypatch: pytest.MonkeyPatch) -> None:
     def reason(folder: Path) -> str:
         with pytest.raises(AdapterRefused) as refused:
             convert(folder, llama, bytes(32), tmp_path / "target.gguf")
@@ -199,6 +202,13 @@ def test_files_that_are_missing_or_broken(tmp_path: Path, llama: Header) -> None
     assert "other.safetensors cannot be read" in reason(folder / "other.safetensors")
     (folder / "adapter_model.safetensors").write_bytes(b"GGUF")
     assert "adapter_model.safetensors: the file does not begin" in reason(folder)
+    text = json.dumps(config_of("llama")).encode()
+    monkeypatch.setattr(peft, "MAX_CONFIG_BYTES", len(text))
+    (folder / "adapter_config.json").write_bytes(text)
+    assert "adapter_model.safetensors: the file" in reason(folder), "the configuration may be as long as that"
+    (folder / "adapter_config.json").write_bytes(text + b" ")
+    assert "adapter_config.json is larger than" in reason(folder)
+    monkeypatch.undo()
     for broken in (b"", b"[1]", b"\xff", b"[" * 10**5, b'{"r": NaN}', b'{"a":' * 10**5):
         (folder / "adapter_config.json").write_bytes(broken)
         assert "adapter_config.json: it is no JSON object" in reason(folder)
@@ -235,7 +245,16 @@ def test_patterns_mean_what_peft_makes_of_them(patterns: list[str], module: str,
     assert read_settings(config).scaling(module, 4) == next(matching, 1) / (2 if stabilised else 4)
 
 
+@pytest.mark.parametrize("mapping", [None, [], {}, {"base_model_class": ["PhiForCausalLM"]}, {"base_model_class": 7}])
+def test_a_class_that_is_no_name_is_none(tmp_path: Path, llama: Header, mapping: object) -> None:
+    config = config_of("llama") | {"auto_mapping": mapping}
+    assert read_settings(config).base_class is None
+    convert(write_peft(tmp_path, config, tensors_of("llama")), llama, bytes(32), tmp_path / "adapter.gguf")
+
+
 def test_bounds_are_within_what_is_allowed() -> None:
+    for alpha in (1e-6, 1e9):
+        assert read_settings({"peft_type": "LORA", "r": 1, "lora_alpha": alpha}).alpha == alpha
     patterns = {f"layers.{number}": 65_536 for number in range(4096)}
     settings = read_settings({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "rank_pattern": patterns})
     assert settings.ranks == {1, 65_536}
