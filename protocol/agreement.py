@@ -27,7 +27,7 @@ class Agreement:
         self._tolerance = tolerance
         self._questions = questions
         self._least = SMALLEST_MEAN_SPREAD * questions * values_per_question(questions)
-        self._single = single_limit(tolerance)
+        self._single = single_limit(tolerance, questions)
         self._rows: dict[int, Row] = {}
         self._spreads: dict[int, int] = {}
 
@@ -77,7 +77,7 @@ class Agreement:
 
     def _within(self, total: int, worst: int, smaller: int) -> bool:
         together = smaller >= self._least and 1000 * total <= self._tolerance * smaller
-        return together and 1000 * self._questions * worst <= self._single * smaller
+        return together and 2000 * self._questions * worst <= self._single * smaller
 
     def _surely_agree(self, reference: int, group: Sequence[int]) -> bool:
         """All pairs of the group agree, as far as the distances from the reference can tell."""

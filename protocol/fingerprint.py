@@ -39,14 +39,14 @@ def values_per_question(questions: int) -> int:
     return MOST_VALUES if questions < MANY_QUESTIONS else VALUES_OF_MANY
 
 
-def single_limit(tolerance: int) -> int:
-    """How far a single question may lie apart, in per mille of the mean spread of one.
+def single_limit(tolerance: int, questions: int) -> int:
+    """How far a single one of so many questions may lie apart, in half per mille of the mean spread of one.
 
-    Twice the tolerance, and 14 per mille: where honest machines differ more than elsewhere, in a few questions of a
-    trained model, does not shrink with the tolerance, and tasks of many questions have more of these
-    (docs/fingerprint.md).
+    One and a half times the tolerance, and 14 per mille: where honest machines differ more than elsewhere, in a few
+    questions of a trained model, does not shrink with the tolerance. From 20 questions on, each of which has fewer
+    values and which have more such questions among them, twice the tolerance, and 14 (docs/fingerprint.md).
     """
-    return 2 * tolerance + 14
+    return (3 if questions < MANY_QUESTIONS else 4) * tolerance + 28
 
 
 def encoded_size(questions: int) -> int:
@@ -129,5 +129,5 @@ def agree(first: Vector, second: Vector, tolerance: int) -> bool:
     apart = distances(first, second)
     if 1000 * sum(apart) > tolerance * smaller:
         return False
-    limit = single_limit(tolerance)
-    return all(1000 * questions * distance <= limit * smaller for distance in apart)
+    limit = single_limit(tolerance, questions)
+    return all(2 * 1000 * questions * distance <= limit * smaller for distance in apart)

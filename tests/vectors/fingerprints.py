@@ -96,7 +96,7 @@ def _of_agreement(questions: int) -> Iterator[Case]:
     first = made(questions)
     spread = fingerprint.spread(fingerprint.decode(bytes.fromhex(first), questions))
     limit = 8 * spread // 1000  # one value moved does not change the spread by more than it moves
-    single = fingerprint.single_limit(8) * spread // (1000 * questions)
+    single = fingerprint.single_limit(8, questions) * spread // (2000 * questions)
     given = {"first": first, "second": first, "questions": questions, "tolerance": 8}
     of = "" if questions == 4 else f", {questions} questions"
     yield f"the same{of}", "agreement", given

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
@@ -38,7 +39,7 @@ def agree(first: Vector, second: Vector, questions: int, tolerance: int) -> bool
     smaller = min(spread(first), spread(second))
     if not questions or smaller < 64 * len(first) or 1000 * distance(first, second) > tolerance * smaller:
         return False
-    each, single = values_each(questions), 2 * tolerance + 14
+    each, single = values_each(questions), (2 if questions >= 20 else Fraction(3, 2)) * tolerance + 14
     parts = [slice(at, at + each) for at in range(0, len(first), each)]
     return all(1000 * questions * distance(first[at], second[at]) <= single * smaller for at in parts)
 

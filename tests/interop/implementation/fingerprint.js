@@ -4,7 +4,7 @@ import { bigEndian32, drawBelow, sha256, stream } from './digests.js'
 
 const BYTES = 3
 const valuesEach = (questions) => (questions < 20 ? 16 : 6)
-const singleLimit = (tolerance) => 2 * tolerance + 14 // per mille
+const singleLimit = (tolerance, questions) => (questions < 20 ? 3 : 4) * tolerance + 28 // half per mille
 
 export function fingerprintSize (questions) {
   return questions * valuesEach(questions) * BYTES
@@ -53,7 +53,7 @@ export function agree (one, other, questions, tolerance) {
   const least = Math.min(spread(one), spread(other))
   if (questions === 0 || least < 64 * one.length) return false
   const apart = distances(one, other, questions)
-  const isNear = (distance) => 1000 * questions * distance <= singleLimit(tolerance) * least
+  const isNear = (distance) => 2000 * questions * distance <= singleLimit(tolerance, questions) * least
   return 1000 * sum(apart) <= tolerance * least && apart.every(isNear)
 }
 
