@@ -27,8 +27,18 @@ TELL_SECONDS = 10.0  # while it waits
 CONNECT_SECONDS = 4.0
 SILENCE_SECONDS = 10.0
 MAX_INTERRUPTIONS = 100
+NOTHING_MORE = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # else it asks for a list of coding agents, keeps it, and tells which one it found
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # else `datasets` tells another server what is read
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+}
+"""What keeps the libraries from asking, telling and keeping more than they have to."""
 BUSY = frozenset({408, 429, 500, 502, 503, 504})
 DENIED = frozenset({401, 403, 404, 410, 451})
+
+
+for _name, _value in NOTHING_MORE.items():
+    os.environ.setdefault(_name, _value)  # they read them once, when they are imported
 
 
 class Place(Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from eval.benchmarks import Entry
 from eval.cache import SCRATCH, Cache, NoRoom
 from eval.failing import EvaluationError, Passing
-from eval.hub import Fetching, Report, data_set_bytes
+from eval.hub import NOTHING_MORE, Fetching, Report, data_set_bytes
 from eval.questions import QuestionsRefused, Source
 from eval.row_reader import ROWS, Ended, Order
 
@@ -166,11 +166,14 @@ def _environment(folder: str) -> dict[str, str]:
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
     token = os.environ.get("HF_TOKEN_PATH") or str((home / "token").expanduser())
     kept = {name: value for name, value in os.environ.items() if name not in _PLACES}
-    return kept | {
-        "HF_HOME": folder,
-        "HF_TOKEN_PATH": token,
-        "HF_HUB_DISABLE_XET": "1",  # it keeps a cache of its own
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_ETAG_TIMEOUT": "4",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "10",
-    }
+    return (
+        NOTHING_MORE
+        | kept
+        | {
+            "HF_HOME": folder,
+            "HF_TOKEN_PATH": token,
+            "HF_HUB_DISABLE_XET": "1",  # it keeps a cache of its own
+            "HF_HUB_ETAG_TIMEOUT": "4",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "10",
+        }
+    )

@@ -1,6 +1,6 @@
 """`HF_HUB_OFFLINE=1`: what is here is used, what is not is refused with the remedy, and the Hub hears nothing of it.
 
-In a process of its own, because the library reads the variable once.
+Online it hears of what is needed alone. In processes of their own, because the library reads its variables once.
 """
 
 import hashlib
@@ -28,6 +28,15 @@ try:
 except EvaluationError as error:
     print(error.failure.name, error.detail)
 """
+
+
+def test_the_library_asks_and_keeps_nothing_of_its_own(hub: HubStandIn, tmp_path: Path) -> None:
+    hub.model("some/model", COMMIT).add("a.gguf", DATA, large=True)
+    arguments = [str(tmp_path / "cache"), "a.gguf", hashlib.sha256(DATA).hexdigest(), str(len(DATA))]
+    subprocess.run([sys.executable, "-I", "-c", RESOLVE, *arguments], check=True)
+    assert {item.method for item in hub.asked} == {"HEAD", "GET"}
+    assert all(item.path.endswith("/a.gguf") for item in hub.asked)
+    assert not (tmp_path / "hf-home").exists()
 
 
 def test_offline_the_cache_serves_and_nothing_is_asked(hub: HubStandIn, tmp_path: Path) -> None:

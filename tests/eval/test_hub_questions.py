@@ -1,6 +1,7 @@
 """Questions from the Hub: the unmodified libraries in a child process, a stand-in on loopback, the pinned hash."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -72,6 +73,19 @@ def test_questions_are_fetched_once(hub: HubStandIn, cache: Cache, tmp_path: Pat
     assert list(cache.folder.iterdir()) == [cache.folder / SOURCE.cached]
     assert not (tmp_path / "hf-home").exists(), "nor anywhere else"
     assert not hub.requests("train-00000", "GET"), "only the split that is wanted"
+
+
+def test_nobody_else_is_asked_or_told(
+    repository: Repository, hub: HubStandIn, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert questions_ready(sums(), None, cache) == cache.folder
+        proxy.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert not [item.path for item in hub.asked if "some/sums" not in item.path and item.server == "hub"]
 
 
 def test_a_local_copy_needs_no_hub(hub: HubStandIn, cache: Cache, tmp_path: Path) -> None:

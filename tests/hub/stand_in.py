@@ -231,6 +231,8 @@ class HubStandIn:
         if token is not None and token not in self.tokens:
             return _error(401, "", "Invalid credentials in Authorization header")
         parts = path.strip("/").split("/")
+        if parts == ["api", "agent-harnesses"]:
+            return _json({"standardEnvVars": ["AGENT"], "harnesses": {}})
         if parts[:2] == ["api", "resolve-cache"]:
             return self._small(parts[2], "/".join(parts[3:5]), parts[5], "/".join(parts[6:]))
         if parts[0] == "api" and len(parts) >= 4 and parts[1] in KINDS:
