@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy
-
 from benchmarks.contenders import Own
 from benchmarks.evaluator_speed import named
 from benchmarks.shapes import NEW_TOKENS, generation_prompts, offers
-from eval import engine, products, team
+from eval import cache_products, engine, products, team, weight_products
 from eval.binding import C
 from eval.choices import Choices, continuation_tokens
 from eval.cores import usable_cores
@@ -40,7 +38,8 @@ WATCHED: tuple[tuple[str, Any, str], ...] = (
     (CALLED, products._Accelerator, "_supports"),
     (CALLED, products._Backend, "multiply"),
     (MULTIPLIED, team.Team, "floats"),
-    (MULTIPLIED, numpy, "matmul"),
+    (MULTIPLIED, weight_products, "_multiply"),
+    (MULTIPLIED, cache_products, "_multiply"),
 )
 
 
