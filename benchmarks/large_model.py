@@ -41,7 +41,7 @@ def large_model() -> Path:
 
 def random_model(size: Size) -> Path:
     """The file of a model of this size, made first where it is missing."""
-    path = Path(tempfile.gettempdir()) / f"peerboard-random-{size.embedding}x{size.layers}-1.gguf"
+    path = Path(tempfile.gettempdir()) / f"peerboard-random-{size.embedding}x{size.layers}-2.gguf"
     if not path.is_file():
         full = path.with_name(path.name + ".f16")
         full.write_bytes(gguf_bytes(_metadata(size), dict(_tensors(size))))
@@ -67,7 +67,7 @@ def with_weights(source: Path, kind: str, target: Path) -> Path:
 
 def _metadata(size: Size) -> dict[str, Any]:
     tokens = ["<unk>", "<s>", "</s>", *byte_alphabet(), "Ġt", "he"]
-    tokens += [f"<word {number}>" for number in range(len(tokens), size.words)]
+    tokens += [f"<word{number}>" for number in range(len(tokens), size.words)]
     types = [2, 3, 3, *[1] * (size.words - 3)]
     shape = Shape(size.embedding, size.layers, size.embedding // HEAD, size.feed_forward)
     return described_llama(shape, CONTEXT, tokens, types, ["Ġ t", "h e"])

@@ -8,10 +8,12 @@ all heads; values head by head, each with all cells. In both the outermost dimen
 import numpy as np
 from msgspec import Struct
 
-from eval import ggml
+from eval import blas, ggml
 from eval.team import FLOAT_BYTES, TILE_VALUES, Team, Values
-from eval.weight_products import LEAST_ROWS, MOST_RESULTS, MOST_UNCOPIED
+from eval.weight_products import MOST_RESULTS, MOST_UNCOPIED
 
+FEWEST_ROWS = 8
+_MORE_ROWS = 16  # where OpenBLAS copies small matrices, too
 _LEAST_WORK = 1 << 20  # multiplications
 _MOST_BETWEEN = 2  # times as many values as are used are converted, at most
 _FEW = 24
@@ -43,7 +45,7 @@ def worth_it(heads: Heads, rows: int) -> bool:
     """Whether products with that many rows a head are quicker here than by llama.cpp's kernels."""
     used = heads.heads * heads.outputs * heads.inputs
     return (
-        rows >= LEAST_ROWS
+        rows >= (FEWEST_ROWS if blas.takes_small_products() else _MORE_ROWS)
         and rows * used >= _LEAST_WORK
         and heads.values(heads.heads, heads.outputs) <= _MOST_BETWEEN * used
         and (heads.values(1, heads.outputs) if heads.by_head else heads.values(heads.heads, 1)) <= TILE_VALUES

@@ -12,7 +12,6 @@ code for processors. A context that is made while it is `offered` uses it for as
 
 import ctypes
 import functools
-import importlib
 import platform
 import sys
 import threading
@@ -22,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from eval import cache_products, ggml, weight_products
-from eval.cache_products import Heads
+from eval import blas, cache_products, ggml, weight_products
+from eval.cache_products import FEWEST_ROWS, Heads
 from eval.header import Header
 from eval.team import FLOAT_BYTES, Team, Values, converts, values_at
-from eval.weight_products import LEAST_ROWS, Weights, thread_bytes
+from eval.weight_products import Weights, thread_bytes
 
 _NAME, _DESCRIPTION = b"products", b"numpy's matrix products"
 _PROCESSORS = frozenset({"x86_64", "amd64"})  # measured on these alone; ARM has kernels for 8-bit integers
@@ -111,7 +110,7 @@ class _Accelerator:
     """
 
     def __init__(self) -> None:
-        _use_one_thread()
+        blas.use_one_thread()
         self._backends: dict[int, _Backend] = {}
         self._failed = threading.local()
         self._others_hear = sys.unraisablehook
@@ -194,7 +193,7 @@ class _Accelerator:
             return operation in self._views
         node = ggml.Tensor.from_address(address)
         rows = node.ne[1]
-        if rows < LEAST_ROWS or node.op_params[1] or node.ne[3] != 1:
+        if rows < FEWEST_ROWS or node.op_params[1] or node.ne[3] != 1:
             return False
         left, right = ggml.Tensor.from_address(node.src[0]), ggml.Tensor.from_address(node.src[1])
         if right.type != ggml.F32 or right.nb[0] != FLOAT_BYTES:
@@ -218,17 +217,6 @@ class _Accelerator:
             self._failed.error = error
             return ggml.FAILED
         return ggml.SUCCESS
-
-
-def _use_one_thread() -> None:
-    """Has numpy's library leave threads to us: its own would wait in a loop beside llama.cpp's.
-
-    Evaluators are started with `OPENBLAS_NUM_THREADS=1`; elsewhere numpy has been imported long ago.
-    """
-    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
-    set_threads = getattr(library, "scipy_openblas_set_num_threads64_", None)
-    if set_threads is not None:
-        set_threads(1)
 
 
 def _is_matrix(tensor: ggml.Tensor) -> bool:

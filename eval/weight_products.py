@@ -2,18 +2,19 @@
 
 numpy's library is made for large matrices and has ways of its own for small ones. So a tile is multiplied in the way
 that is quickest for the number of rows (measured with OpenBLAS 0.3.31 and AVX-512): for a few as a stack of products so
-small that the library does not copy them first, for some dozens turned over, else as it is.
+small that the library does not copy them first, for some dozens turned over, else as it is. Without AVX-512 it copies
+always, and a few rows are left to llama.cpp.
 """
 
 import numpy as np
 from msgspec import Struct
 
-from eval import ggml
+from eval import blas, ggml
 from eval.team import FLOAT_BYTES, TILE_VALUES, Team, Values
 
-LEAST_ROWS = 6
-"""With fewer it takes longer to convert any weights than to multiply with them as they are."""
-_MORE_ROWS = 16  # the same for weights that ggml takes five times as long to convert
+FEWEST_ROWS, FEWEST_SMALL = 32, 16
+"""From how many rows on it pays to convert weights: in general, and where OpenBLAS has products for small matrices."""
+_MORE_SMALL = 24  # the second for weights that ggml takes five times as long to convert
 _SOON_CONVERTED = frozenset({ggml.F32, ggml.F16, ggml.BF16, ggml.Q8_0, ggml.Q4_K, ggml.Q5_K})
 SHORTEST = 32
 WIDEST = TILE_VALUES // SHORTEST
@@ -39,13 +40,19 @@ class Weights(Struct, frozen=True):
 
 def worth_it(kind: int, inputs: int, outputs: int, rows: int) -> bool:
     """Whether a product with weights of this type and size is quicker here than by llama.cpp's kernels."""
-    fewest = LEAST_ROWS if kind in _SOON_CONVERTED else _MORE_ROWS
     return (
-        rows >= fewest
+        rows >= fewest_rows(kind)
         and SHORTEST <= inputs <= WIDEST
         and outputs >= SHORTEST
         and rows * inputs * outputs >= _LEAST_WORK
     )
+
+
+def fewest_rows(kind: int) -> int:
+    """Rows from which on it pays to convert weights of this type on the processor at hand."""
+    if not blas.takes_small_products():
+        return FEWEST_ROWS
+    return FEWEST_SMALL if kind in _SOON_CONVERTED else _MORE_SMALL
 
 
 def thread_bytes(largest: int) -> int:

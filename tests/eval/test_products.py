@@ -18,6 +18,7 @@ from benchmarks.large_model import with_weights
 from eval import ggml, products, weight_products
 from eval.backends import devices
 from eval.base import Base
+from eval.cache_products import FEWEST_ROWS
 from eval.context import Context, Scaled
 from eval.demo import catalogue
 from eval.evaluation import arrangement
@@ -30,7 +31,6 @@ from eval.memory import ContextPlan
 from eval.model import LoadedModel
 from eval.modes import FAST, REPRODUCIBLE, TOGETHER_PLAIN, Layout, Mode, layout
 from eval.team import FLOAT_BYTES, TILE_VALUES, Team
-from eval.weight_products import LEAST_ROWS
 from tests.eval.tiny_models import Shape, write_adapter, write_llama
 
 pytestmark = pytest.mark.skipif(
@@ -81,7 +81,7 @@ def test_products_are_those_of_the_weights_as_floats(plain: Path, tmp_path: Path
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(some.integers(LEAST_ROWS, 600), some.integers(1, 4), some.sampled_from([1 << 8, 1 << 13, 1 << 21]))
+@given(some.integers(FEWEST_ROWS, 600), some.integers(1, 4), some.sampled_from([1 << 8, 1 << 13, 1 << 21]))
 def test_tiles_and_threads_change_nothing_that_matters(
     plain: Path, monkeypatch: pytest.MonkeyPatch, rows: int, threads: int, tile: int
 ) -> None:
@@ -92,7 +92,7 @@ def test_tiles_and_threads_change_nothing_that_matters(
     assert apart(usual, other) < 0.002
 
 
-@pytest.mark.parametrize("rows", [1, LEAST_ROWS - 1])
+@pytest.mark.parametrize("rows", [1, FEWEST_ROWS - 1])
 def test_few_rows_stay_with_llama_cpp(plain: Path, rows: int) -> None:
     assert np.array_equal(logits(plain, IN_PRODUCTS, rows=rows), logits(plain, TOGETHER_PLAIN, rows=rows))
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 
-from eval import cache_products, ggml, team, weight_products
+from eval import blas, cache_products, ggml, team, weight_products
 from eval.cache_products import Heads
 from eval.team import Team, converts
-from eval.weight_products import LEAST_ROWS, Weights
+from eval.weight_products import FEWEST_ROWS, Weights
 
 Floats = NDArray[np.float32]
 TILES = some.sampled_from([1 << 7, 1 << 11, 1 << 19])
 THREADS = some.sampled_from([1, 2, 3])
-ROWS = some.one_of(some.integers(LEAST_ROWS, 30), some.integers(31, 130))
+ROWS = some.one_of(some.integers(1, 30), some.integers(31, 130))
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +85,36 @@ def test_keys_and_values(
         assert close(result, rows @ held.astype(np.float32).transpose(0, 2, 1)[:, None])
 
 
-def test_few_rows_and_small_matrices_are_not_worth_it() -> None:
+Q4_0 = 2
+
+
+@pytest.fixture(params=[True, False], ids=["with products for small matrices", "without"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(blas, "takes_small_products", lambda: request.param)
+    return bool(request.param)
+
+
+def test_few_rows_and_small_matrices_are_not_worth_it(small: bool) -> None:
     worth = weight_products.worth_it
-    assert worth(ggml.Q8_0, 768, 768, LEAST_ROWS)
-    assert not worth(ggml.Q8_0, 768, 768, LEAST_ROWS - 1)
-    assert not worth(ggml.Q8_0, 128, 128, LEAST_ROWS)
+    for kind, fewest in ((ggml.Q8_0, 16), (ggml.F16, 16), (Q4_0, 24)):
+        fewest = fewest if small else FEWEST_ROWS  # noqa: PLW2901
+        assert worth(kind, 768, 768, fewest)
+        assert not worth(kind, 768, 768, fewest - 1)
+    assert not worth(ggml.Q8_0, 64, 64, 100)
     assert worth(ggml.Q8_0, 128, 128, 64)
-    assert not worth(2, 768, 768, LEAST_ROWS), "Q4_0 takes long to convert"
-    assert worth(2, 768, 768, 16)
     assert not worth(ggml.F32, 31, 1 << 20, 512)
     assert not worth(ggml.F32, 1 << 20, 31, 512)
 
 
-def test_a_part_of_the_cache_is_worth_it_where_most_of_what_lies_between_is_used() -> None:
+def test_a_part_of_the_cache_is_worth_it_where_most_of_what_lies_between_is_used(small: bool) -> None:
+    fewest = 8 if small else 16
     keys = Heads(0, heads=12, outputs=2560, inputs=64, head_bytes=128, row_bytes=12 * 128)
     values = Heads(0, heads=12, outputs=64, inputs=2560, head_bytes=64 * 2 * 2560, row_bytes=2 * 2560)
     far = Heads(0, heads=12, outputs=64, inputs=256, head_bytes=64 * 2 * 2560, row_bytes=2 * 2560)
     turned = Heads(0, heads=2, outputs=16, inputs=256, head_bytes=64 * 2 * 1400, row_bytes=2 * 64 * 4096)
-    assert cache_products.worth_it(keys, LEAST_ROWS)
-    assert cache_products.worth_it(values, LEAST_ROWS)
-    assert not cache_products.worth_it(keys, LEAST_ROWS - 1)
+    assert cache_products.worth_it(keys, fewest)
+    assert cache_products.worth_it(values, fewest)
+    assert not cache_products.worth_it(keys, fewest - 1)
     assert not cache_products.worth_it(far, 512)
     assert not cache_products.worth_it(turned, 512)
     assert not cache_products.worth_it(Heads(0, 2, 64, 32, 64, 128), 16), "too small"
