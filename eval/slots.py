@@ -20,7 +20,7 @@ from eval.memory import Need
 MOST_SLOTS = 16
 NANOSECONDS_PER_CELL = 1.3  # a head's look at a masked cell
 BYTES_PER_NANOSECOND = 20.0  # memory bandwidth
-NANOSECONDS_PER_STEP = 400_000.0  # building and starting a batch
+NANOSECONDS_PER_STEP = 500_000.0  # building and starting a batch
 NANOSECONDS_PER_WEIGHT = 0.15  # to make a 32-bit float of it, where products are not llama.cpp's own
 
 
