@@ -29,6 +29,7 @@ From the patterns in `llama_tokenizer_bpe` (llama.cpp's `src/llama-vocab.cpp`).
 """
 
 _LINE_START = re.compile(r"(?<=\n)(?=[A-Za-z])")
+_TAKES_LINE_START = re.compile(rb"[A-Za-z]|[^\n]*\n")
 _KEPT_LINES, _KEPT_BEGINNINGS = 1024, 64
 _USER_DEFINED = 4
 MOST_USER_DEFINED = 1024
@@ -84,6 +85,11 @@ class Tokeniser:
         return ids
 
     def _separates_lines(self, header: Header) -> bool:
+        """Whether patterns keep lines apart, and no token of the user's own changes that.
+
+        Such tokens are found in the text before any pattern: one with a line feed may join lines, and one that begins
+        with a letter ends the text before it, whose line feeds then stay together.
+        """
         kind = header.metadata.get("tokenizer.ggml.model"), header.metadata.get("tokenizer.ggml.pre")
         types = header.token_types[: C.llama_vocab_n_tokens(self._vocabulary)]
         added: list[int] = np.flatnonzero(types == _USER_DEFINED).tolist()
@@ -91,7 +97,7 @@ class Tokeniser:
             kind[0] == "gpt2"
             and kind[1] in SEPARATING
             and len(added) <= MOST_USER_DEFINED
-            and not any(b"\n" in C.llama_vocab_get_text(self._vocabulary, token) for token in added)  # taken whole
+            and not any(_TAKES_LINE_START.match(C.llama_vocab_get_text(self._vocabulary, token)) for token in added)
         )
 
 

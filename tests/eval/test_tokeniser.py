@@ -127,15 +127,15 @@ def test_a_vocabulary_that_joins_lines_would_be_noticed_here(tmp_path: Path, mon
 
 @pytest.mark.parametrize(
     "added",
-    [["<two\nlines>"], ["\n"], ["\nQ"], ["<a>"] * (tokeniser.MOST_USER_DEFINED + 1)],
-    ids=["two lines", "line feed", "line feed and letter", "too many to look at"],
+    [["<two\nlines>"], ["\n"], ["\nQ"], ["<tool>", "Qx"], ["<a>"] * (tokeniser.MOST_USER_DEFINED + 1)],
+    ids=["two lines", "line feed", "line feed and letter", "letter first", "too many to look at"],
 )
-def test_tokens_of_its_own_with_line_feeds_are_taken_whole(tmp_path: Path, added: list[str]) -> None:
+def test_tokens_of_its_own_that_reach_into_line_starts_have_texts_taken_whole(tmp_path: Path, added: list[str]) -> None:
     names = [name if name.count("<a>") == 0 else f"<a{number}>" for number, name in enumerate(added)]
-    whole, lines = twins = loaded(written(tmp_path / "model.gguf", "qwen2", added=names))
+    whole, lines = twins = loaded(written(tmp_path / "model.gguf", "gpt-2", added=names))
     with whole, lines:
         assert not by_lines(twins)
-        text = "Q\nQ<two\nlines>\nA\n\nQ"
+        text = "Q\nQ<two\nlines>\nA\n\nQx"
         assert lines.tokens(text) == whole.tokens(text)
 
 
