@@ -48,29 +48,26 @@ class Team:
     def share(self, work: Callable[[], None], *, alone: bool = False) -> None:
         """Has every thread do the work once, or if `alone` the caller's only; raises what went wrong in any of them.
 
-        numpy warns of nothing meanwhile: weights may be anything, and logits that are no numbers are refused where they
-        are read.
+        None is at it any more afterwards: the result may be gone soon. Where an interrupt ends the waiting itself, the
+        other threads are ended, and the caller's does what comes next alone. numpy warns of nothing meanwhile: weights
+        may be anything, and logits that are no numbers are refused where they are read.
         """
         others = 0 if alone else len(self._others)
-        for _ in range(others):
-            self._tasks.put(work)
         try:
-            with np.errstate(all="ignore"):
-                work()
-        finally:  # none may write into a result that is no longer there
-            errors = [error for _ in range(others) if (error := self._ended.get()) is not None]
-        if errors:
-            raise errors[0]
+            for _ in range(others):
+                self._tasks.put(work)
+            own = _what_went_wrong(work)
+            errors = [own, *[self._ended.get() for _ in range(others)]]
+        except BaseException:  # nobody knows how many have begun or ended
+            self.close()
+            raise
+        for error in errors:
+            if error is not None:
+                raise error
 
     def _help(self) -> None:
         while (task := self._tasks.get()) is not None:
-            try:
-                with np.errstate(all="ignore"):
-                    task()
-            except BaseException as error:
-                self._ended.put(error)
-            else:
-                self._ended.put(None)
+            self._ended.put(_what_went_wrong(task))
 
     def floats(self, kind: int, address: int, count: int) -> Values:
         """So many values of a ggml type as floats, in a place of this thread's that the next ones take."""
@@ -81,6 +78,15 @@ class Team:
             tile = self._own.tile = np.empty(count, np.float32)
         _to_float(kind)(address, tile.ctypes.data, count)
         return tile[:count]
+
+
+def _what_went_wrong(work: Callable[[], None]) -> BaseException | None:
+    try:
+        with np.errstate(all="ignore"):
+            work()
+    except BaseException as error:
+        return error
+    return None
 
 
 def values_at(address: int, count: int) -> Values:

@@ -1,8 +1,11 @@
 """Products in tiles, by several threads, are those of numpy's own matrix product, whatever their shape."""
 
 import ctypes
+import itertools
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +147,45 @@ def test_what_goes_wrong_in_a_thread_is_raised_when_all_have_ended(
     assert len(ended) == (2 if by_caller else 1)
     teams[3].share(lambda: ended.append(2))
     assert ended[-3:] == [2, 2, 2]
+
+
+class Interrupted(SimpleQueue[Any]):
+    """A queue that an interrupt hits when `method` is called for the `last` time of so many."""
+
+    def __init__(self, method: str, last: int) -> None:
+        super().__init__()
+        self._calls, self._method, self._last = itertools.count(1), method, last
+
+    def _called(self, method: str) -> None:
+        if method == self._method and next(self._calls) == self._last:
+            raise KeyboardInterrupt
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        self._called("put")
+        super().put(item, block, timeout)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self._called("get")
+        return super().get(block, timeout)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("method", ["put", "get"])
+def test_an_interrupt_leaves_nobody_at_work_and_what_comes_next_right(
+    monkeypatch: pytest.MonkeyPatch, method: str, number: int
+) -> None:
+    tasks, ended = (Interrupted(method, number), SimpleQueue[Any]())
+    queues = iter([tasks, ended] if method == "put" else [ended, tasks])
+    monkeypatch.setattr(team, "SimpleQueue", lambda: next(queues))
+    before, found = set(threading.enumerate()), list[int]()
+    three = Team(3)
+    with pytest.raises(KeyboardInterrupt):
+        three.share(lambda: found.append(1))
+    assert set(threading.enumerate()) == before
+    assert found == [1] * (number - 1 if method == "put" else 3)
+    three.share(lambda: found.append(threading.get_ident()))
+    assert found.count(threading.get_ident()) == 1
+    three.close()
 
 
 def test_work_for_one_is_done_by_the_caller(teams: dict[int, Team]) -> None:
