@@ -85,6 +85,10 @@ def test_rows_of_a_batch_are_bounded_by_what_they_take(vocabulary: int, sequence
     assert (plan.rows, plan.batch) == (rows, 2048)
 
 
+def test_a_file_without_a_vocabulary_can_be_planned_for() -> None:
+    assert plan_context(header(NORM, vocab_size=0), 0, NEEDS, 1, 1 << 40).rows == 2048
+
+
 def test_where_memory_is_short() -> None:
     """Fewer questions are tried before smaller micro-batches."""
 
