@@ -186,9 +186,9 @@ class Context:
         logits: Rows = np.frombuffer(memoryview(buffer), np.float32).reshape(rows, self._vocabulary_size)
         return logits
 
-    def copy(self, source: int, target: int) -> None:
-        """Lets `target`, which is empty, share everything that `source` holds."""
-        C.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+    def copy(self, source: int, target: int, start: int = 0) -> None:
+        """Lets `target`, which holds `start` tokens, share everything that `source` holds behind as many."""
+        C.llama_memory_seq_cp(self._memory, source, target, start or -1, -1)
 
     def set_threads(self, threads: int) -> None:
         """How many threads the next calls compute with."""
@@ -208,9 +208,9 @@ class Context:
         """Empties all sequences: what comes next finds the cache as it was at the beginning."""
         C.llama_memory_clear(self._memory, False)
 
-    def forget(self, sequence: int) -> None:
-        """Empties a sequence; cells that others share stay."""
-        C.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+    def forget(self, sequence: int, start: int = 0) -> None:
+        """Takes from a sequence all but its first `start` tokens; cells that others share stay."""
+        C.llama_memory_seq_rm(self._memory, sequence, start or -1, -1)
 
 
 def _pointer(array: NDArray[Any], kind: Any) -> Any:

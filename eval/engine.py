@@ -1,7 +1,8 @@
 """Continuous batching: many questions of one benchmark through one context.
 
 The tokens that all prompts share are decoded once, in sequence 0. A question is admitted when cells and sequences for
-its worst case are free; its sequence starts as a copy of the prefix and costs no cells for it. One call to llama.cpp
+its worst case are free; its sequence starts as a copy of the prefix and costs no cells for it. Where the cache can take
+a part of a sequence back, sequences hold the prefix from one question to the next. One call to llama.cpp
 carries the next token of every running generation, the branches (choices, fingerprint tails) that became ready, and
 as much of the next prompts as still fits.
 
@@ -152,6 +153,7 @@ class Engine:
         self._cells = context.plan.for_questions
         self.layout = context.plan.layout
         self._shared = 0
+        self._held = 0
         self.decoded = 0
 
     def put(self, stream: Stream) -> None:
@@ -168,12 +170,12 @@ class Engine:
         Questions take the lowest sequences and branches the highest: a split cache computes neighbours together.
         """
         target = self._free.pop()
-        self._context.copy(source, target)
+        self._context.copy(source, target, self._held)
         return target
 
     def release(self, sequence: int) -> None:
-        """Empties a sequence and takes it back."""
-        self._context.forget(sequence)
+        """Takes a sequence back, without what was put into it."""
+        self._context.forget(sequence, self._held)
         insort(self._free, sequence)
 
     def share(self, prefix: Sequence[int], state: State | None = None) -> None:
@@ -185,12 +187,18 @@ class Engine:
             self._decode(np.array(prefix, np.int32))
         self._shared = len(prefix)
         self._cells -= self._shared
+        if self.layout.coupled:  # llama.cpp lists a sequence's cells one by one: once for all questions
+            for sequence in self._free:
+                self._context.copy(0, sequence)
+            self._held = self._shared
 
     def run(self, questions: Sequence[Question], checkpoint: Checkpoint) -> None:
         """Answers all questions; their prompts begin with what was put in by `share`, and are longer, or empty.
 
         Nothing may be shared where the plan's layout has questions `alone`.
         """
+        if not all(question.prompt for question in questions):
+            self._let_go()
         queue = deque(questions)
         active: dict[int, tuple[Question, Need]] = {}
         done = 0
@@ -206,6 +214,12 @@ class Engine:
                 if self.layout.alone:
                     self._context.clear()
             checkpoint(done, len(questions), self.decoded)
+
+    def _let_go(self) -> None:
+        """Empties all sequences but the first: a question without a prompt begins with an empty one."""
+        self._held = 0
+        for sequence in self._free:
+            self._context.forget(sequence)
 
     def _decode(self, prefix: Tokens) -> None:
         for start in range(0, len(prefix), self._context.plan.batch):
@@ -227,7 +241,7 @@ class Engine:
             question = queue.popleft()
             sequence = self._free.pop(0)
             shared = self._shared if question.prompt else 0
-            if shared:
+            if shared and not self._held:
                 self._context.copy(0, sequence)
             self._cells -= need.cells
             active[sequence] = (question, need)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from eval.choices import Choices, continuation_tokens
 from eval.context import Context, Scaled
@@ -20,6 +21,7 @@ from eval.model import LoadedModel
 from eval.modes import TOGETHER
 from eval.tails import Tail
 from eval.transcripts import StopReason
+from eval.unasked import Unasked
 from protocol.failures import Failure
 from tests.eval.tiny_models import gguf_bytes, llama_metadata, llama_tensors, write_adapter
 
@@ -51,7 +53,7 @@ class Bench:
 
     def run(
         self,
-        questions: Sequence[Generation | Choices | Forced],
+        questions: Sequence[Generation | Choices | Forced | Unasked],
         *,
         slots: int = 16,
         prefix: int = 0,
@@ -94,6 +96,22 @@ def test_generations_do_not_depend_on_company(bench: Bench) -> None:
         assert one.stop is other.stop is StopReason.LENGTH
         assert tail_difference(one.tail, other.tail) < NAT
     assert sum(one.generated == other.generated for one, other in zip(together, alone, strict=True)) >= 10
+
+
+@pytest.mark.parametrize("coupled", [True, False])
+def test_a_question_without_a_prompt_begins_with_nothing(bench: Bench, coupled: bool) -> None:
+    asked, alone = bench.choices(prompts(8)), bench.choices(prompts(8))
+    unasked, by_itself = (Unasked([], bench.tail(99)) for _ in range(2))
+    prefix = shared(asked)
+    needs = [question.need(prefix, TOGETHER) for question in asked]
+    plan = plan_context(bench.header, prefix, needs, 3, 1 << 33, layout=replace(TOGETHER, coupled=coupled))
+    bench.run([*asked[:4], unasked, *asked[4:]], prefix=prefix, plan=plan)
+    bench.run(alone, slots=1)
+    bench.run([by_itself], plan=plan)
+    assert tail_difference(unasked.tail, by_itself.tail) < NAT
+    for one, other in zip(asked, alone, strict=True):
+        assert np.abs(one.sums - other.sums).max() < 6 * NAT
+        assert tail_difference(one.tail, other.tail) < NAT
 
 
 def test_a_question_is_not_done_before_its_tail_is_known(bench: Bench) -> None:
