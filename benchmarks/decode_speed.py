@@ -1,10 +1,12 @@
 """Decoding with a batch of sequences: the engine beside `llama-batched-bench` at the same batch size.
 
-    python benchmarks/decode_speed.py [--model demo|large|trained|FILE.gguf] [--threads N] [--sequences N] [--rounds N]
+    python benchmarks/decode_speed.py [--model demo|large|trained|FILE.gguf] [--threads N] [--sequences N] [--lanes N]
+                                      [--rounds N]
 
 Both decode a shared prompt of 800 tokens and then one token of each sequence at a time. What is compared is what 80 new
 tokens of each sequence take beyond 16 of each: neither start nor prompt counts. The engine chooses every token, reads
-its text and looks for a stop string that never comes, which the program does not. Rounds take turns; shown is the
+its text and looks for a stop string that never comes, which the program does not, and a small model in lanes, as in an
+evaluation, unless told otherwise. Rounds take turns; shown is the
 median of the ratios of processor time, all threads together, with the least and the largest, and the same by the clock.
 """
 
@@ -63,11 +65,12 @@ def main() -> None:
     parser.add_argument("--model", default="large")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--sequences", type=int, default=16)
+    parser.add_argument("--lanes", type=int, help="of the engine, in place of those that an evaluation would use")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     path = named(given.model)
     threads = given.threads or threads_for(read_header(path).parameters, usable_cores())
-    own = Own(path, threads, lanes=1, together=given.sequences)
+    own = Own(path, threads, lanes=given.lanes, together=given.sequences)
     model = own.base.model
     prompts = [model.tokens(prompt)[: GENERATION_SHARED + 2] for prompt in generation_prompts(model, given.sequences)]
     prompts = [[*prompt, place + 10] for place, prompt in enumerate(prompts)]
