@@ -5,9 +5,9 @@
 
 Both decode a shared prompt of 800 tokens and then one token of each sequence at a time. What is compared is what 80 new
 tokens of each sequence take beyond 16 of each: neither start nor prompt counts. The engine chooses every token, reads
-its text and looks for a stop string that never comes, which the program does not, and a small model in lanes, as in an
-evaluation, unless told otherwise. Rounds take turns; shown is the
-median of the ratios of processor time, all threads together, with the least and the largest, and the same by the clock.
+its text and looks for a stop string that never comes, which the program does not; it asks a small model in lanes, as
+in an evaluation, unless told otherwise. Rounds take turns; shown is the median of the ratios of processor time, all
+threads together, with the least and the largest, and the same by the clock.
 """
 
 import argparse

@@ -5,6 +5,10 @@ import functools
 import importlib
 from typing import Any
 
+MOST_UNCOPIED, MOST_RESULTS = 1_000_000, 1200
+"""Its limits for small products: multiplications, and numbers that come out."""
+FEW_ROWS = 24
+"""Up to which a product is cut into such."""
 _WITH_SMALL_PRODUCTS = frozenset({b"SkylakeX", b"Cooperlake", b"Sapphirerapids"})
 
 

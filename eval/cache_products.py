@@ -9,14 +9,13 @@ import numpy as np
 from msgspec import Struct
 
 from eval import blas, ggml
+from eval.blas import FEW_ROWS, MOST_RESULTS, MOST_UNCOPIED
 from eval.team import FLOAT_BYTES, TILE_VALUES, Team, Values
-from eval.weight_products import MOST_RESULTS, MOST_UNCOPIED
 
 FEWEST_ROWS = 8
 _MORE_ROWS = 16  # where OpenBLAS copies small matrices, too
 _LEAST_WORK = 1 << 20  # multiplications
 _MOST_BETWEEN = 2  # times as many values as are used are converted, at most
-_FEW = 24
 _LEAST_WIDTH = 8
 
 
@@ -88,7 +87,7 @@ def _multiply(tile: Values, rows: Values, result: Values) -> None:
     width = min(MOST_UNCOPIED // (count * inputs), MOST_RESULTS // count)
     length = MOST_UNCOPIED // (count * outputs) if count * outputs <= MOST_RESULTS else 0
     across = tile.transpose(0, 2, 1)[:, None]
-    if count > _FEW or width >= outputs or max(width, length) < _LEAST_WIDTH:
+    if count > FEW_ROWS or width >= outputs or max(width, length) < _LEAST_WIDTH:
         np.matmul(rows, across, out=result)
     elif length:
         even = inputs // length * length

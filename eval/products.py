@@ -1,10 +1,10 @@
-"""Products of matrices with many rows, computed by numpy's library for linear algebra in 32-bit floats.
+"""Products of matrices, but for those of single rows, computed by numpy's library for linear algebra in 32-bit floats.
 
 llama.cpp's kernels are made for single tokens: of a large batch they compute each number by itself, at a third of the
 speed of a good product of 32-bit matrices, which uses all that the processor at hand can do. So a batch's weights are
 turned into 32-bit floats, a tile at a time, and multiplied by numpy. What is multiplied with them is not rounded to 8
 bits first, as on graphics cards: results lie as far from the kernels' as those of two builds from each other
-(docs/fingerprint.md).
+(docs/fingerprint.md). Which are taken, and how they are computed: `eval.weight_products`, `eval.cache_products`.
 
 For llama.cpp this is a backend of its own, like its BLAS backend, that knows one operation; all else stays with its own
 code for processors. A context that is made while it is `offered` uses it for as long as it lives.

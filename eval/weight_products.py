@@ -10,20 +10,19 @@ import numpy as np
 from msgspec import Struct
 
 from eval import blas, ggml
+from eval.blas import FEW_ROWS, MOST_RESULTS, MOST_UNCOPIED
 from eval.team import FLOAT_BYTES, TILE_VALUES, Team, Values
 
 FEWEST_ROWS, FEWEST_SMALL = 32, 16
 """From how many rows on it pays to convert weights: in general, and where OpenBLAS has products for small matrices."""
 _MORE_SMALL = 24  # the second for weights that ggml takes five times as long to convert
 _SOON_CONVERTED = frozenset({ggml.F32, ggml.F16, ggml.BF16, ggml.Q8_0, ggml.Q4_K, ggml.Q5_K})
-SHORTEST = 32
-WIDEST = TILE_VALUES // SHORTEST
+_SHORTEST = 32
+_WIDEST = TILE_VALUES // _SHORTEST
 _LEAST_WORK = 1 << 19  # multiplications: some fifty microseconds of llama.cpp's, twice as long as it takes to begin
 _WORTH_SHARING = 5_000_000  # a tenth of a millisecond's work, as long as another thread takes to begin
 _CONVERSION = 12  # of a weight, in multiplications
-_FEW, _SOME = 24, 96  # rows up to which a tile is multiplied as a stack, and turned over
-MOST_UNCOPIED, MOST_RESULTS = 1_000_000, 1200
-"""OpenBLAS's limits for small products: multiplications, and numbers that come out."""
+_SOME = 96  # rows up to which a tile is turned over, where they are not a few
 _LEAST_WIDTH = 4
 _PACKED_BYTES = 8 << 20  # in which the library puts what it multiplies in order
 
@@ -42,8 +41,8 @@ def worth_it(kind: int, inputs: int, outputs: int, rows: int) -> bool:
     """Whether a product with weights of this type and size is quicker here than by llama.cpp's kernels."""
     return (
         rows >= fewest_rows(kind)
-        and SHORTEST <= inputs <= WIDEST
-        and outputs >= SHORTEST
+        and _SHORTEST <= inputs <= _WIDEST
+        and outputs >= _SHORTEST
         and rows * inputs * outputs >= _LEAST_WORK
     )
 
@@ -65,8 +64,8 @@ def multiply(team: Team, weights: Weights, rows: Values, result: Values) -> None
     inputs, outputs = weights.inputs, weights.outputs
     count = len(rows)
     alone = inputs * outputs * (count + _CONVERSION) < _WORTH_SHARING
-    step = max(SHORTEST, min(TILE_VALUES // inputs, outputs if alone else -(-outputs // team.threads)))
-    turned = np.ascontiguousarray(rows.T) if _FEW < count <= _SOME else None
+    step = max(_SHORTEST, min(TILE_VALUES // inputs, outputs if alone else -(-outputs // team.threads)))
+    turned = np.ascontiguousarray(rows.T) if FEW_ROWS < count <= _SOME else None
     starts = iter(range(0, outputs, step))  # one at a time, to whichever thread asks
 
     def work() -> None:
@@ -85,7 +84,7 @@ def _multiply(tile: Values, rows: Values, turned: Values | None, result: Values)
     width = min(MOST_UNCOPIED // (count * inputs), MOST_RESULTS // count)
     if turned is not None:
         result[:] = np.matmul(tile, turned).T
-    elif count > _FEW or width < _LEAST_WIDTH:
+    elif count > FEW_ROWS or width < _LEAST_WIDTH:
         np.matmul(rows, tile.T, out=result)
     else:
         even = len(tile) // width * width
